@@ -1,0 +1,7 @@
+//! Agent Vault: credentials for containers, attached at the proxy boundary.
+
+pub mod authority;
+pub mod failure;
+pub mod log;
+pub mod secret;
+pub mod vault;
