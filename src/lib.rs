@@ -3,5 +3,7 @@
 pub mod authority;
 pub mod failure;
 pub mod log;
+pub mod net;
 pub mod secret;
+pub mod sys;
 pub mod vault;

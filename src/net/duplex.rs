@@ -1,0 +1,232 @@
+//! Two streams, both directions at once, each half closed in its turn.
+//!
+//! Knows nothing of HTTP or TLS: what travels in a direction is a [`Course`], so bodies, upgraded
+//! connections and the relay share this loop. Memory is bounded by the two channels' buffers: a
+//! direction reads only while its other end keeps up.
+//! Invariant: when one side ends, the other's write half is shut down before the next wait.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use super::channel::{Channel, Receive};
+use crate::sys::ready::{self, Watch};
+
+/// A direction is fed while less than this waits to be written at its end, so that a head and the first
+/// bytes of its body leave in one piece.
+const LOW_WATER: usize = 16 * 1024;
+
+/// Whether a direction wants more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// All usable input is moved; more may come.
+    More,
+    /// This direction has carried everything it will carry.
+    Done,
+}
+
+/// What travels in one direction.
+pub trait Course {
+    /// Moves what it can of `from.received()` to `to.send()`. `ended` says that no more input comes: a
+    /// course that still needs some answers with an error.
+    fn step(&mut self, from: &mut dyn Channel, ended: bool, to: &mut dyn Channel) -> io::Result<Step>;
+}
+
+/// When a run is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// The second stream's direction is done and written out; the first's may be unfinished.
+    DownDone,
+    /// Both are done; an end of one side is passed on to the other.
+    BothDone,
+}
+
+/// Why a run ended early, by the stream that is to blame.
+#[derive(Debug)]
+pub enum Fault {
+    First(io::Error),
+    Second(io::Error),
+    /// Nothing moved in either direction for the idle span.
+    Idle,
+}
+
+/// Every byte as it comes, until the source ends.
+pub struct Everything;
+
+impl Course for Everything {
+    fn step(&mut self, from: &mut dyn Channel, ended: bool, to: &mut dyn Channel) -> io::Result<Step> {
+        let count = from.received().len();
+        if count > 0 {
+            to.send(from.received())?;
+            from.consume(count);
+        }
+        Ok(if ended { Step::Done } else { Step::More })
+    }
+}
+
+/// One direction and how far it has come. Kept by the caller between runs, so that a body upload goes on
+/// while the response changes from head to body.
+pub struct Direction<'c> {
+    course: &'c mut dyn Course,
+    ended: bool,
+    done: bool,
+    finished: bool,
+}
+
+impl<'c> Direction<'c> {
+    pub fn new(course: &'c mut dyn Course) -> Self {
+        Self { course, ended: false, done: false, finished: false }
+    }
+
+    /// Whether everything this direction carries has been taken in.
+    pub fn is_done(&self) -> bool {
+        self.done
+    }
+
+    fn wants_input(&self, to: &dyn Channel) -> bool {
+        !self.done && !self.ended && to.backlog() < LOW_WATER
+    }
+}
+
+/// Moves both directions until `until` holds. `idle` bounds the time in which nothing moves.
+///
+/// A failed write to `second` only stops the direction towards it: the answer that explains the failure
+/// may already be on its way back.
+pub fn run(
+    first: &mut dyn Channel,
+    second: &mut dyn Channel,
+    up: &mut Direction<'_>,
+    down: &mut Direction<'_>,
+    until: Until,
+    idle: Duration,
+) -> Result<(), Fault> {
+    let mut idle_until = Instant::now() + idle;
+    loop {
+        if !up.done && second.backlog() < LOW_WATER {
+            advance(up, first, second).map_err(Fault::First)?;
+        }
+        if second.backlog() > 0 && second.flush().is_err() {
+            up.done = true;
+        }
+        if !down.done && first.backlog() < LOW_WATER {
+            advance(down, second, first).map_err(Fault::Second)?;
+        }
+        first.flush().map_err(Fault::First)?;
+        if until == Until::BothDone {
+            pass_end(up, second).map_err(Fault::Second)?;
+            pass_end(down, first).map_err(Fault::First)?;
+        }
+        let written = first.backlog() == 0 && (until == Until::DownDone || second.backlog() == 0);
+        if down.done && written && (until == Until::DownDone || up.done) {
+            return Ok(());
+        }
+        if wait(first, second, up, down, idle_until)? {
+            idle_until = Instant::now() + idle;
+        }
+    }
+}
+
+fn advance(way: &mut Direction<'_>, from: &mut dyn Channel, to: &mut dyn Channel) -> io::Result<()> {
+    if way.course.step(from, way.ended, to)? == Step::Done {
+        way.done = true;
+    }
+    Ok(())
+}
+
+/// Shuts the write half behind a direction that is done and written out.
+fn pass_end(way: &mut Direction<'_>, to: &mut dyn Channel) -> io::Result<()> {
+    if way.done && !way.finished && to.backlog() == 0 {
+        way.finished = true;
+        to.finish()?;
+    }
+    Ok(())
+}
+
+/// Waits for the sockets and receives from those that are ready; whether anything moved.
+fn wait(
+    first: &mut dyn Channel,
+    second: &mut dyn Channel,
+    up: &mut Direction<'_>,
+    down: &mut Direction<'_>,
+    idle_until: Instant,
+) -> Result<bool, Fault> {
+    let read_first = up.wants_input(second);
+    let read_second = down.wants_input(first);
+    let watches = [
+        Watch::new(first.socket()).readable(read_first).writable(first.backlog() > 0),
+        Watch::new(second.socket()).readable(read_second).writable(second.backlog() > 0),
+    ];
+    let Some([at_first, at_second]) = ready::wait(watches, Some(idle_until)).map_err(Fault::First)? else {
+        return Err(Fault::Idle);
+    };
+    let mut moved = at_first.writable || at_second.writable;
+    if at_first.readable && read_first {
+        moved |= receive(first, up).map_err(Fault::First)?;
+    } else if at_first.gone {
+        return Err(Fault::First(io::ErrorKind::ConnectionReset.into()));
+    }
+    if at_second.readable && read_second {
+        moved |= receive(second, down).map_err(Fault::Second)?;
+    } else if at_second.gone {
+        return Err(Fault::Second(io::ErrorKind::ConnectionReset.into()));
+    }
+    Ok(moved)
+}
+
+fn receive(from: &mut dyn Channel, way: &mut Direction<'_>) -> io::Result<bool> {
+    let received = from.receive()?;
+    way.ended |= received == Receive::End;
+    Ok(received != Receive::Blocked)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::{Shutdown, TcpListener, TcpStream};
+
+    use super::*;
+    use crate::net::tcp::TcpChannel;
+
+    fn pair() -> (TcpStream, TcpChannel) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let outside = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (outside, TcpChannel::new(listener.accept().unwrap().0).unwrap())
+    }
+
+    #[test]
+    fn carries_both_directions_and_passes_each_end_on() {
+        let ((mut client, mut first), (mut server, mut second)) = (pair(), pair());
+        let echo = std::thread::Builder::new()
+            .spawn(move || {
+                let mut request = Vec::new();
+                server.read_to_end(&mut request).unwrap();
+                server.write_all(&request).unwrap();
+            })
+            .unwrap();
+        let talk = std::thread::Builder::new()
+            .spawn(move || {
+                let body = vec![7; 1_000_000];
+                client.write_all(&body).unwrap();
+                client.shutdown(Shutdown::Write).unwrap();
+                let mut reply = Vec::new();
+                client.read_to_end(&mut reply).unwrap();
+                assert!(reply == body);
+            })
+            .unwrap();
+        let (mut a, mut b) = (Everything, Everything);
+        let (mut up, mut down) = (Direction::new(&mut a), Direction::new(&mut b));
+        let ten = Duration::from_secs(10);
+        run(&mut first, &mut second, &mut up, &mut down, Until::BothDone, ten).unwrap();
+        talk.join().unwrap();
+        echo.join().unwrap();
+    }
+
+    #[test]
+    fn silence_ends_the_run() {
+        let ((_client, mut first), (_server, mut second)) = (pair(), pair());
+        let (mut a, mut b) = (Everything, Everything);
+        let (mut up, mut down) = (Direction::new(&mut a), Direction::new(&mut b));
+        let fault =
+            run(&mut first, &mut second, &mut up, &mut down, Until::BothDone, Duration::from_millis(5));
+        assert!(matches!(fault, Err(Fault::Idle)));
+    }
+}

@@ -1,0 +1,6 @@
+//! The system at the door: the one place for unsafe code and for the syscall crate.
+//!
+//! Functions are named for their purpose, not for the call behind them, and turn every failure into an
+//! `io::Error`. The rooms above see only safe functions.
+
+pub mod ready;
