@@ -64,7 +64,7 @@ pub trait Channel: Send {
     fn flush_by(&mut self, deadline: Deadline) -> io::Result<()> {
         while !self.flush()? {
             let watch = Watch::new(self.socket()).writable(true);
-            if ready::wait([watch], Some(deadline.moment()))?.is_none() {
+            if ready::wait(&[watch], Some(deadline.moment()))?.is_none() {
                 return Err(io::ErrorKind::TimedOut.into());
             }
         }
@@ -75,7 +75,7 @@ pub trait Channel: Send {
 /// Waits until the socket can be read; `TimedOut` when the deadline comes first.
 pub fn wait_readable(socket: BorrowedFd<'_>, deadline: Deadline) -> io::Result<()> {
     let watch = Watch::new(socket).readable(true);
-    match ready::wait([watch], Some(deadline.moment()))? {
+    match ready::wait(&[watch], Some(deadline.moment()))? {
         Some(_) => Ok(()),
         None => Err(io::ErrorKind::TimedOut.into()),
     }

@@ -155,7 +155,7 @@ fn wait(
         Watch::new(first.socket()).readable(read_first).writable(first.backlog() > 0),
         Watch::new(second.socket()).readable(read_second).writable(second.backlog() > 0),
     ];
-    let Some([at_first, at_second]) = ready::wait(watches, Some(idle_until)).map_err(Fault::First)? else {
+    let Some([at_first, at_second]) = ready::wait(&watches, Some(idle_until)).map_err(Fault::First)? else {
         return Err(Fault::Idle);
     };
     let mut moved = at_first.writable || at_second.writable;

@@ -56,7 +56,7 @@ impl<'fd> Watch<'fd> {
 
 /// Waits until one of the sockets is ready; `None` when `until` passed first.
 pub fn wait<const N: usize>(
-    watches: [Watch<'_>; N],
+    watches: &[Watch<'_>; N],
     until: Option<Instant>,
 ) -> io::Result<Option<[Readiness; N]>> {
     let mut sockets = watches.each_ref().map(|watch| PollFd::new(watch.socket, watch.flags()));
@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn a_passed_deadline_ends_the_wait() {
         let (a, _b) = pair();
-        let found = wait([Watch::new(a.as_fd()).readable(true)], Some(Instant::now())).unwrap();
+        let found = wait(&[Watch::new(a.as_fd()).readable(true)], Some(Instant::now())).unwrap();
         assert_eq!(found, None);
     }
 
@@ -129,8 +129,8 @@ mod tests {
     fn tells_which_socket_is_ready() {
         let (a, mut b) = pair();
         b.write_all(b"x").unwrap();
-        let found =
-            wait([Watch::new(a.as_fd()).readable(true), Watch::new(b.as_fd()).readable(true)], None).unwrap();
+        let found = wait(&[Watch::new(a.as_fd()).readable(true), Watch::new(b.as_fd()).readable(true)], None)
+            .unwrap();
         let ready = Readiness { readable: true, ..Readiness::default() };
         assert_eq!(found, Some([ready, Readiness::default()]));
     }
@@ -140,10 +140,10 @@ mod tests {
         let (a, mut b) = pair();
         assert!(is_quiet(a.as_fd()));
         b.write_all(b"x").unwrap();
-        assert!(wait([Watch::new(a.as_fd()).readable(true)], None).unwrap().is_some());
+        assert!(wait(&[Watch::new(a.as_fd()).readable(true)], None).unwrap().is_some());
         assert!(!is_quiet(a.as_fd()));
         drop(a);
-        assert!(wait([Watch::new(b.as_fd()).readable(true)], None).unwrap().is_some());
+        assert!(wait(&[Watch::new(b.as_fd()).readable(true)], None).unwrap().is_some());
         assert!(!is_quiet(b.as_fd()));
     }
 }

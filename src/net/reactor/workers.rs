@@ -48,6 +48,8 @@ struct State {
     parked: HashMap<usize, (Job, Instant)>,
     expiry: BTreeSet<(Instant, usize)>,
     next_token: usize,
+    /// Set once the listeners are closed: nothing is parked any more.
+    closing: bool,
 }
 
 impl Permit {
@@ -81,6 +83,7 @@ impl Shared {
             parked: HashMap::new(),
             expiry: BTreeSet::new(),
             next_token: first_token,
+            closing: false,
         };
         Self {
             registry,
@@ -181,6 +184,9 @@ impl Shared {
     fn park(&self, job: Job, until: Instant) {
         let socket = job.connection.socket().as_raw_fd();
         let mut state = self.lock();
+        if state.closing {
+            return;
+        }
         let token = state.next_token;
         state.next_token += 1;
         let is_next = state.expiry.first().is_none_or(|(first, _)| until < *first);
@@ -224,6 +230,7 @@ impl Shared {
 
     pub(super) fn close_parked(&self) {
         let mut state = self.lock();
+        state.closing = true;
         let tokens: Vec<usize> = state.parked.keys().copied().collect();
         let closed: Vec<Job> =
             tokens.into_iter().filter_map(|token| self.unpark(&mut state, token)).collect();
