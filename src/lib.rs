@@ -2,8 +2,10 @@
 
 pub mod authority;
 pub mod failure;
+pub mod http1;
 pub mod log;
 pub mod net;
+pub mod peer;
 pub mod secret;
 pub mod sys;
 pub mod vault;

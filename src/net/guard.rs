@@ -168,7 +168,7 @@ fn classify_v6(ip: Ipv6Addr) -> Class {
         [0, 0, 0, 0, 0, 0, 0, 1] => Class::Private,
         [0xfd00, 0x0ec2, 0, 0, 0, 0, 0, _] => Class::Never,
         // Link-local, site-local, multicast; Teredo, whose embedded address is obfuscated.
-        [0xfe80..=0xfeff | 0xff00..=0xffff, ..] | [0x2001, 0, ..] => Class::Never,
+        [0xfe80..=0xffff, ..] | [0x2001, 0, ..] => Class::Never,
         // Local-use NAT64 (RFC 8215) reaches whatever the site's translator reaches.
         [0xfc00..=0xfdff, ..] | [0x64, 0xff9b, 1, ..] => Class::Private,
         _ => Class::Public,
