@@ -8,4 +8,5 @@ pub mod net;
 pub mod peer;
 pub mod secret;
 pub mod sys;
+pub mod tls;
 pub mod vault;

@@ -1,0 +1,144 @@
+//! Certificates and the encrypted stream.
+//!
+//! Towards the client we are a server with a leaf minted for the name it asks for ([`Acceptor`]);
+//! towards the upstream we are a client that trusts the public roots and the operator's own
+//! ([`Connector`]). Both speak TLS 1.2 and 1.3 with ALPN `http/1.1` only: a client that offers nothing
+//! but `h2` is refused by the handshake (contract B.7).
+
+pub mod ca;
+pub mod leaf;
+pub mod stream;
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use rustls::client::UnbufferedClientConnection;
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::server::UnbufferedServerConnection;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+
+use crate::net::Deadline;
+use crate::net::tcp::TcpChannel;
+use leaf::{Leaves, NamedLeaf};
+use stream::TlsChannel;
+
+/// The only application protocol spoken on either side.
+const ALPN: &[u8] = b"http/1.1";
+
+/// Why a TLS configuration cannot be made.
+#[derive(Debug)]
+pub enum Error {
+    /// A PEM text holds no certificate, or one that cannot be read.
+    BadPem,
+    /// A key is not what it should be, or belongs to another certificate.
+    BadKey,
+    /// The name cannot stand in a certificate (contract C.3).
+    BadName,
+    /// The library refused; its text names no secret.
+    Library(String),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BadPem => f.write_str("no certificate in PEM form"),
+            Self::BadKey => f.write_str("the private key does not belong to the certificate"),
+            Self::BadName => f.write_str("not a name a certificate can be issued for"),
+            Self::Library(text) => f.write_str(text),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<rcgen::Error> for Error {
+    fn from(error: rcgen::Error) -> Self {
+        Self::Library(error.to_string())
+    }
+}
+
+impl From<rustls::Error> for Error {
+    fn from(error: rustls::Error) -> Self {
+        Self::Library(error.to_string())
+    }
+}
+
+/// Terminates a client's TLS with a leaf for the name it asks for.
+pub struct Acceptor {
+    config: ServerConfig,
+    leaves: Arc<Leaves>,
+}
+
+impl Acceptor {
+    pub fn new(leaves: Arc<Leaves>) -> Result<Self, Error> {
+        let resolver = Arc::new(NamedLeaf::new(Arc::clone(&leaves), String::new()));
+        let mut config = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_cert_resolver(resolver);
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.ticketer = ring::Ticketer::new()?;
+        config.send_tls13_tickets = 1;
+        Ok(Self { config, leaves })
+    }
+
+    /// Does the handshake. The leaf follows SNI; `fallback` is the name for a client that sends none.
+    pub fn accept(&self, client: TcpChannel, fallback: &str, deadline: Deadline) -> io::Result<TlsChannel> {
+        let mut config = self.config.clone();
+        config.cert_resolver = Arc::new(NamedLeaf::new(Arc::clone(&self.leaves), fallback.to_owned()));
+        let connection = UnbufferedServerConnection::new(Arc::new(config)).map_err(io::Error::other)?;
+        let mut channel = TlsChannel::server(client, connection);
+        channel.handshake(deadline)?;
+        Ok(channel)
+    }
+}
+
+/// Opens verified TLS connections to upstreams.
+pub struct Connector {
+    config: Arc<ClientConfig>,
+}
+
+impl Connector {
+    /// Trusts the built-in public roots and every certificate in the PEM texts given.
+    pub fn new(extra_roots: &[Vec<u8>]) -> Result<Self, Error> {
+        let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        for pem in extra_roots {
+            for certificate in certificates(pem)? {
+                roots.add(certificate)?;
+            }
+        }
+        let mut config = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        Ok(Self { config: Arc::new(config) })
+    }
+
+    /// Does the handshake and verifies the upstream's certificate for `host`.
+    pub fn connect(&self, upstream: TcpChannel, host: &str, deadline: Deadline) -> io::Result<TlsChannel> {
+        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+        let connection =
+            UnbufferedClientConnection::new(Arc::clone(&self.config), name).map_err(io::Error::other)?;
+        let mut channel = TlsChannel::client(upstream, connection);
+        channel.handshake(deadline)?;
+        Ok(channel)
+    }
+}
+
+/// Reads every certificate of a PEM text; at least one must be there.
+pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    match found {
+        Ok(found) if !found.is_empty() => Ok(found),
+        _ => Err(Error::BadPem),
+    }
+}
+
+/// The crypto of the whole program.
+pub fn provider() -> Arc<CryptoProvider> {
+    Arc::new(ring::default_provider())
+}

@@ -1,0 +1,401 @@
+//! TLS over a net stream, both roles; the only file that drives rustls.
+//!
+//! The unbuffered API: rustls encrypts and decrypts, the buffers are ours. Ciphertext is read in large
+//! pieces and decrypted record by record into one plaintext buffer; small plaintexts are gathered into
+//! one record, large ones are encrypted from where they are.
+//! Invariant: every call hands rustls the same unread ciphertext from its first byte on, since it keeps
+//! offsets into it between calls.
+
+use std::io;
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustls::client::UnbufferedClientConnection;
+use rustls::server::UnbufferedServerConnection;
+use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
+
+use crate::net::Deadline;
+use crate::net::buffer::Buffer;
+use crate::net::channel::{Channel, Receive};
+use crate::net::tcp::{TcpChannel, drain, read_once};
+
+/// Largest plaintext of a record (RFC 8446 §5.1).
+const RECORD_BYTES: usize = 16 * 1024;
+/// More than any record adds: header, explicit nonce, tag, content type.
+const RECORD_OVERHEAD: usize = 64;
+/// Plaintexts below this size are gathered into one record.
+const GATHER_BYTES: usize = 4 * 1024;
+
+/// A TLS stream as a [`Channel`].
+pub struct TlsChannel {
+    stream: TcpStream,
+    side: Side,
+    incoming: Buffer,
+    plain: Buffer,
+    gathered: Buffer,
+    outgoing: Buffer,
+    peer_closed: bool,
+}
+
+enum Side {
+    Client(Box<UnbufferedClientConnection>),
+    Server(Box<UnbufferedServerConnection>),
+}
+
+/// What a call into rustls asks of us next.
+enum Turn {
+    /// Call again at once.
+    Again,
+    /// More ciphertext is needed before the handshake can go on.
+    Handshaking,
+    /// Application data can be sent; what was given has been encrypted.
+    Open,
+    /// Both sides have said goodbye.
+    Closed,
+    Failed(rustls::Error),
+}
+
+/// What to do when application data can be sent.
+#[derive(Clone, Copy)]
+enum Say<'p> {
+    Nothing,
+    Data(&'p [u8]),
+    Goodbye,
+}
+
+impl TlsChannel {
+    pub(super) fn client(stream: TcpChannel, connection: UnbufferedClientConnection) -> Self {
+        Self::new(stream, Side::Client(Box::new(connection)))
+    }
+
+    pub(super) fn server(stream: TcpChannel, connection: UnbufferedServerConnection) -> Self {
+        Self::new(stream, Side::Server(Box::new(connection)))
+    }
+
+    /// Bytes the peer sent before the handshake was due are its beginning.
+    fn new(stream: TcpChannel, side: Side) -> Self {
+        let (stream, incoming) = stream.into_parts();
+        let [plain, gathered, outgoing] = [(); 3].map(|()| Buffer::default());
+        Self { stream, side, incoming, plain, gathered, outgoing, peer_closed: false }
+    }
+
+    /// Completes the handshake before the deadline.
+    pub(super) fn handshake(&mut self, deadline: Deadline) -> io::Result<()> {
+        loop {
+            let is_open = self.pump(Say::Nothing)?;
+            self.flush_by(deadline)?;
+            if is_open && !self.is_handshaking() {
+                return Ok(());
+            }
+            match read_once(&mut self.stream, &mut self.incoming)? {
+                Receive::Bytes => {}
+                Receive::Blocked => crate::net::channel::wait_readable(self.stream.as_fd(), deadline)?,
+                Receive::End => return Err(io::ErrorKind::UnexpectedEof.into()),
+            }
+        }
+    }
+
+    fn is_handshaking(&self) -> bool {
+        match &self.side {
+            Side::Client(connection) => connection.is_handshaking(),
+            Side::Server(connection) => connection.is_handshaking(),
+        }
+    }
+
+    /// Works through the ciphertext received; true when application data may be sent, and has been
+    /// encrypted if some was given.
+    fn pump(&mut self, say: Say<'_>) -> io::Result<bool> {
+        loop {
+            match self.turn(say) {
+                Turn::Again => {}
+                Turn::Closed if !matches!(say, Say::Nothing) => return Err(io::ErrorKind::BrokenPipe.into()),
+                Turn::Handshaking | Turn::Closed => return Ok(false),
+                Turn::Open => return Ok(true),
+                Turn::Failed(error) => {
+                    self.send_alert();
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+                }
+            }
+        }
+    }
+
+    fn turn(&mut self, say: Say<'_>) -> Turn {
+        let Self { side, incoming, plain, outgoing, peer_closed, .. } = self;
+        let ciphertext = incoming.filled_mut();
+        let (discard, turn) = match side {
+            Side::Client(connection) => {
+                take(connection.process_tls_records(ciphertext), plain, outgoing, peer_closed, say)
+            }
+            Side::Server(connection) => {
+                take(connection.process_tls_records(ciphertext), plain, outgoing, peer_closed, say)
+            }
+        };
+        incoming.consume(discard);
+        turn
+    }
+
+    /// After a failure rustls has an alert for the peer: it is sent if the socket takes it at once.
+    fn send_alert(&mut self) {
+        if matches!(self.turn(Say::Nothing), Turn::Again) {
+            // The failure that is already being reported matters more.
+            drop(drain(&mut self.stream, &mut self.outgoing));
+        }
+    }
+
+    fn encrypt_gathered(&mut self) -> io::Result<()> {
+        let gathered = std::mem::take(&mut self.gathered);
+        let done = self.pump(Say::Data(gathered.filled()));
+        self.gathered = gathered;
+        self.gathered.consume(self.gathered.len());
+        done.map(drop)
+    }
+}
+
+impl Channel for TlsChannel {
+    fn socket(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+
+    fn received(&self) -> &[u8] {
+        self.plain.filled()
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.plain.consume(count);
+    }
+
+    /// An end of the TCP stream without a goodbye is an error: a body that ends with the connection may
+    /// have been cut by anybody.
+    fn receive(&mut self) -> io::Result<Receive> {
+        if self.peer_closed {
+            return Ok(Receive::End);
+        }
+        let before = self.plain.len();
+        match read_once(&mut self.stream, &mut self.incoming)? {
+            Receive::Bytes => self.pump(Say::Nothing)?,
+            Receive::Blocked => return Ok(Receive::Blocked),
+            Receive::End => return Err(io::ErrorKind::UnexpectedEof.into()),
+        };
+        Ok(match (self.plain.len() > before, self.peer_closed) {
+            (true, _) => Receive::Bytes,
+            (false, true) => Receive::End,
+            (false, false) => Receive::Blocked,
+        })
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if bytes.len() < GATHER_BYTES && self.gathered.len() + bytes.len() <= RECORD_BYTES {
+            self.gathered.push(bytes);
+            return Ok(());
+        }
+        if !self.gathered.is_empty() {
+            self.encrypt_gathered()?;
+        }
+        self.pump(Say::Data(bytes)).map(drop)
+    }
+
+    fn flush(&mut self) -> io::Result<bool> {
+        if !self.gathered.is_empty() {
+            self.encrypt_gathered()?;
+        }
+        drain(&mut self.stream, &mut self.outgoing)
+    }
+
+    fn backlog(&self) -> usize {
+        self.gathered.len() + self.outgoing.len()
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.pump(Say::Goodbye)?;
+        drain(&mut self.stream, &mut self.outgoing)?;
+        self.stream.shutdown(Shutdown::Write)
+    }
+
+    fn release(&mut self) {
+        for buffer in [&mut self.incoming, &mut self.plain, &mut self.gathered, &mut self.outgoing] {
+            buffer.release();
+        }
+    }
+}
+
+/// Handles one state of the connection; how much ciphertext is used up, and what comes next.
+fn take<Data>(
+    status: UnbufferedStatus<'_, '_, Data>,
+    plain: &mut Buffer,
+    outgoing: &mut Buffer,
+    peer_closed: &mut bool,
+    say: Say<'_>,
+) -> (usize, Turn) {
+    let UnbufferedStatus { mut discard, state, .. } = status;
+    let turn = match state {
+        Err(error) => Turn::Failed(error),
+        Ok(ConnectionState::ReadTraffic(mut traffic)) => loop {
+            match traffic.next_record() {
+                Some(Ok(record)) => {
+                    discard += record.discard;
+                    plain.push(record.payload);
+                }
+                Some(Err(error)) => break Turn::Failed(error),
+                None => break Turn::Again,
+            }
+        },
+        Ok(ConnectionState::EncodeTlsData(mut record)) => {
+            let written = write_growing(outgoing, RECORD_OVERHEAD, |room| match record.encode(room) {
+                Ok(written) => Written::Bytes(written),
+                Err(EncodeError::InsufficientSize(size)) => Written::Needs(size.required_size),
+                Err(EncodeError::AlreadyEncoded) => Written::Nothing,
+            });
+            if written { Turn::Again } else { Turn::Failed(rustls::Error::EncryptError) }
+        }
+        Ok(ConnectionState::TransmitTlsData(transmit)) => {
+            // The outgoing buffer keeps the order, so queued is as good as sent.
+            transmit.done();
+            Turn::Again
+        }
+        Ok(ConnectionState::BlockedHandshake) => Turn::Handshaking,
+        Ok(ConnectionState::WriteTraffic(mut traffic)) => {
+            let written = match say {
+                Say::Nothing => true,
+                Say::Data(bytes) => write_growing(outgoing, ciphertext_len(bytes.len()), |room| {
+                    written(traffic.encrypt(bytes, room))
+                }),
+                Say::Goodbye => {
+                    write_growing(outgoing, RECORD_OVERHEAD, |room| written(traffic.queue_close_notify(room)))
+                }
+            };
+            if written { Turn::Open } else { Turn::Failed(rustls::Error::EncryptError) }
+        }
+        Ok(ConnectionState::PeerClosed) => {
+            *peer_closed = true;
+            Turn::Again
+        }
+        Ok(ConnectionState::Closed) => Turn::Closed,
+        // Early data is never offered or accepted here; a state of a later library is not known.
+        Ok(_) => Turn::Failed(rustls::Error::General("unexpected TLS state".to_owned())),
+    };
+    (discard, turn)
+}
+
+enum Written {
+    Bytes(usize),
+    Needs(usize),
+    Nothing,
+}
+
+fn written(result: Result<usize, EncryptError>) -> Written {
+    match result {
+        Ok(count) => Written::Bytes(count),
+        Err(EncryptError::InsufficientSize(size)) => Written::Needs(size.required_size),
+        Err(EncryptError::EncryptExhausted) => Written::Nothing,
+    }
+}
+
+/// Lets `write` fill the back of the buffer, with more room when it asks for it.
+fn write_growing(
+    outgoing: &mut Buffer,
+    first_room: usize,
+    mut write: impl FnMut(&mut [u8]) -> Written,
+) -> bool {
+    let mut room = first_room;
+    loop {
+        match write(outgoing.room(room)) {
+            Written::Bytes(count) => {
+                outgoing.advance(count);
+                return true;
+            }
+            Written::Needs(more) if more > room => room = more,
+            Written::Needs(_) | Written::Nothing => return false,
+        }
+    }
+}
+
+fn ciphertext_len(plaintext: usize) -> usize {
+    plaintext + (plaintext / RECORD_BYTES + 1) * RECORD_OVERHEAD
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::sync::Arc;
+    use std::thread;
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+    use crate::tls::ca::Root;
+    use crate::tls::leaf::Leaves;
+    use crate::tls::{Acceptor, Connector};
+
+    fn pair() -> (TcpChannel, TcpChannel) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (TcpChannel::new(client).unwrap(), TcpChannel::new(listener.accept().unwrap().0).unwrap())
+    }
+
+    fn soon() -> Deadline {
+        Deadline::after(Duration::from_secs(10))
+    }
+
+    /// Client and server ends of one connection to `name`, and what the client said about it.
+    fn connect(name: &'static str) -> (io::Result<TlsChannel>, io::Result<TlsChannel>) {
+        let leaves = Arc::new(Leaves::new(Root::generate(SystemTime::now()).unwrap(), None).unwrap());
+        let connector = Connector::new(&[leaves.root_pem().as_bytes().to_vec()]).unwrap();
+        let (client, server) = pair();
+        let accept = thread::Builder::new()
+            .spawn(move || Acceptor::new(leaves).unwrap().accept(server, "127.0.0.1", soon()))
+            .unwrap();
+        let client = connector.connect(client, name, soon());
+        (client, accept.join().unwrap())
+    }
+
+    #[test]
+    fn both_ends_exchange_what_was_sent_and_say_goodbye() {
+        for name in ["api.example.test", "127.0.0.1"] {
+            let (client, server) = connect(name);
+            let (mut client, mut server) = (client.unwrap(), server.unwrap());
+            let body: Vec<u8> = (0..300_000u32).map(|n| n.to_le_bytes()[0]).collect();
+            let expected = body.clone();
+            let echo = thread::Builder::new()
+                .spawn(move || {
+                    let mut all = Vec::new();
+                    while server.receive_by(soon()).unwrap() == Receive::Bytes {
+                        all.extend_from_slice(server.received());
+                        server.consume(server.received().len());
+                    }
+                    server.send(&all).unwrap();
+                    server.flush_by(soon()).unwrap();
+                    server.finish().unwrap();
+                })
+                .unwrap();
+            for piece in body.chunks(7_001) {
+                client.send(piece).unwrap();
+                client.flush_by(soon()).unwrap();
+            }
+            client.finish().unwrap();
+            while client.receive_by(soon()).unwrap() == Receive::Bytes {}
+            assert!(client.received() == expected);
+            echo.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_cut_is_not_an_end() {
+        let (client, server) = connect("api.example.test");
+        let mut client = client.unwrap();
+        drop(server);
+        assert_eq!(client.receive_by(soon()).map_err(|e| e.kind()), Err(io::ErrorKind::UnexpectedEof));
+    }
+
+    #[test]
+    fn an_unknown_root_is_refused_on_both_sides() {
+        let leaves = Arc::new(Leaves::new(Root::generate(SystemTime::now()).unwrap(), None).unwrap());
+        let (client, server) = pair();
+        let accept = thread::Builder::new()
+            .spawn(move || Acceptor::new(leaves).unwrap().accept(server, "x", soon()).map(drop))
+            .unwrap();
+        let error =
+            Connector::new(&[]).unwrap().connect(client, "api.example.test", soon()).map(drop).unwrap_err();
+        assert!(error.to_string().contains("UnknownIssuer"), "{error}");
+        // The alert reached the server, which therefore knows why.
+        assert!(accept.join().unwrap().unwrap_err().to_string().contains("UnknownCA"));
+    }
+}
