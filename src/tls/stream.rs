@@ -257,11 +257,11 @@ fn take<Data>(
             let written = match say {
                 Say::Nothing => true,
                 Say::Data(bytes) => write_growing(outgoing, ciphertext_len(bytes.len()), |room| {
-                    written(traffic.encrypt(bytes, room))
+                    written(&traffic.encrypt(bytes, room))
                 }),
-                Say::Goodbye => {
-                    write_growing(outgoing, RECORD_OVERHEAD, |room| written(traffic.queue_close_notify(room)))
-                }
+                Say::Goodbye => write_growing(outgoing, RECORD_OVERHEAD, |room| {
+                    written(&traffic.queue_close_notify(room))
+                }),
             };
             if written { Turn::Open } else { Turn::Failed(rustls::Error::EncryptError) }
         }
@@ -282,9 +282,9 @@ enum Written {
     Nothing,
 }
 
-fn written(result: Result<usize, EncryptError>) -> Written {
+fn written(result: &Result<usize, EncryptError>) -> Written {
     match result {
-        Ok(count) => Written::Bytes(count),
+        Ok(count) => Written::Bytes(*count),
         Err(EncryptError::InsufficientSize(size)) => Written::Needs(size.required_size),
         Err(EncryptError::EncryptExhausted) => Written::Nothing,
     }

@@ -3,13 +3,19 @@
 //! Pure: no I/O of any kind, no clock, no environment. The broker and standalone mode build a
 //! [`Snapshot`] from what they hold; the proxy asks it for a [`Verdict`] and never sees a database.
 
+pub mod attach;
+pub mod matcher;
+pub mod path;
 pub mod scope;
 pub mod service;
 
 use std::collections::HashMap;
 
+use crate::authority::Authority;
 use crate::secret::Secret;
-use service::Service;
+use attach::{AttachError, InjectedField};
+use matcher::{Found, Matcher};
+use service::{Auth, Service};
 
 /// What happens to a request no service matches (contract D.2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,21 +27,110 @@ pub enum UnmatchedPolicy {
     Deny,
 }
 
+/// How the client asked for the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    Http,
+    Https,
+}
+
+impl Scheme {
+    /// The port a URL of this scheme has when it names none.
+    pub fn default_port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
+}
+
 /// A vault's rules, ready to use; swapped whole when the vault changes.
 #[derive(Debug)]
 pub struct Snapshot {
-    services: Vec<Service>,
-    credentials: HashMap<String, Secret>,
+    matcher: Matcher,
+    services: Vec<Compiled>,
     policy: UnmatchedPolicy,
+}
+
+/// A service and what it attaches.
+#[derive(Debug)]
+pub struct Compiled {
+    service: Service,
+    fields: Result<Vec<InjectedField>, AttachError>,
+}
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub enum Verdict<'s> {
+    /// This service's fields are set.
+    Attach(&'s Compiled),
+    /// No service matches and the vault forwards such requests as they are.
+    Pass,
+    Refuse(Refusal<'s>),
+}
+
+/// Why a request does not go out.
+#[derive(Debug)]
+pub enum Refusal<'s> {
+    /// Only disabled services match.
+    Disabled(&'s Compiled),
+    /// No service matches and the vault denies such requests.
+    NoMatch,
+    /// The path can be read in two ways and a rule depends on it.
+    AmbiguousPath,
+    /// The credential would travel in the clear.
+    PlainHttp(&'s Compiled),
 }
 
 impl Snapshot {
     /// Compiles services (in declaration order) and opened credentials into a snapshot.
     pub fn new(
         services: Vec<Service>,
-        credentials: HashMap<String, Secret>,
+        credentials: &HashMap<String, Secret>,
         policy: UnmatchedPolicy,
     ) -> Self {
-        Self { services, credentials, policy }
+        let matcher = Matcher::new(&services);
+        let services = services
+            .into_iter()
+            .map(|service| Compiled { fields: attach::fields(&service, credentials), service })
+            .collect();
+        Self { matcher, services, policy }
+    }
+
+    /// Decides about a request to `target` for a raw path without its query.
+    pub fn judge(&self, target: &Authority, scheme: Scheme, raw_path: &str) -> Verdict<'_> {
+        let Ok(found) = self.matcher.find(target, raw_path) else {
+            return Verdict::Refuse(Refusal::AmbiguousPath);
+        };
+        match (found, self.policy) {
+            (Found::Service(number), _) => {
+                let compiled = &self.services[number];
+                if scheme == Scheme::Http && compiled.needs_tls() {
+                    Verdict::Refuse(Refusal::PlainHttp(compiled))
+                } else {
+                    Verdict::Attach(compiled)
+                }
+            }
+            (Found::Disabled(number), _) => Verdict::Refuse(Refusal::Disabled(&self.services[number])),
+            (Found::Nothing, UnmatchedPolicy::Passthrough) => Verdict::Pass,
+            (Found::Nothing, UnmatchedPolicy::Deny) => Verdict::Refuse(Refusal::NoMatch),
+        }
+    }
+}
+
+impl Compiled {
+    pub fn service(&self) -> &Service {
+        &self.service
+    }
+
+    /// The fields to set, or why they cannot be.
+    pub fn fields(&self) -> Result<&[InjectedField], &AttachError> {
+        self.fields.as_deref()
+    }
+
+    /// A credential goes over plain http only where the operator wrote the port, which is how such a
+    /// service says that it means it (design 7).
+    fn needs_tls(&self) -> bool {
+        self.service.auth != Auth::Passthrough && self.service.port.is_none()
     }
 }

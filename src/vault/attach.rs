@@ -1,0 +1,217 @@
+//! Auth type and credentials become the header fields to set (contract D.3).
+//!
+//! Done once when a snapshot is compiled, not per request: the result is ready to be written, or says
+//! why it cannot be.
+
+use std::collections::HashMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::service::{Auth, Service};
+use crate::secret::Secret;
+
+/// A field whose slot the service owns: whatever the client sent under this name is removed.
+#[derive(Clone, Debug)]
+pub struct InjectedField {
+    pub name: String,
+    pub value: Secret,
+}
+
+/// Why nothing can be attached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AttachError {
+    /// A credential the service names does not exist or cannot be opened.
+    CredentialNotFound(String),
+    /// The value cannot stand in a header field: it has a line break or a control byte.
+    UnsafeValue(String),
+}
+
+/// The fields a service sets.
+pub fn fields(
+    service: &Service,
+    credentials: &HashMap<String, Secret>,
+) -> Result<Vec<InjectedField>, AttachError> {
+    let value = |key: &String| {
+        credentials.get(key).map(Secret::expose).ok_or_else(|| AttachError::CredentialNotFound(key.clone()))
+    };
+    let field = |name: &str, value: Vec<u8>| {
+        if value.iter().any(|&b| (b < b' ' && b != b'\t') || b == 0x7f) {
+            return Err(AttachError::UnsafeValue(name.to_owned()));
+        }
+        Ok(InjectedField { name: name.to_owned(), value: Secret::new(value) })
+    };
+    match &service.auth {
+        Auth::Passthrough => Ok(Vec::new()),
+        Auth::Bearer { token } => Ok(vec![field("Authorization", [b"Bearer ", value(token)?].concat())?]),
+        Auth::Basic { username, password } => {
+            let password = password.as_ref().map_or(Ok(&[][..]), value)?;
+            let pair = Secret::new([value(username)?, b":", password].concat());
+            let encoded = STANDARD.encode(pair.expose());
+            Ok(vec![field("Authorization", format!("Basic {encoded}").into_bytes())?])
+        }
+        Auth::ApiKey { key, header, prefix } => {
+            let name = header.as_deref().unwrap_or("Authorization");
+            let prefix = prefix.as_deref().unwrap_or_default();
+            Ok(vec![field(name, [prefix.as_bytes(), value(key)?].concat())?])
+        }
+        Auth::Custom { headers } => {
+            headers.iter().map(|(name, template)| field(name, fill(template, value)?)).collect()
+        }
+    }
+}
+
+/// The credential keys a service names, auth first, without repeats.
+pub fn keys(service: &Service) -> Vec<&str> {
+    let mut keys: Vec<&str> = match &service.auth {
+        Auth::Passthrough => Vec::new(),
+        Auth::Bearer { token } => vec![token],
+        Auth::Basic { username, password } => {
+            std::iter::once(username).chain(password).map(String::as_str).collect()
+        }
+        Auth::ApiKey { key, .. } => vec![key],
+        Auth::Custom { headers } => headers.values().flat_map(|template| template_keys(template)).collect(),
+    };
+    keys.extend(service.substitutions.iter().map(|substitution| substitution.key.as_str()));
+    let mut seen = std::collections::HashSet::new();
+    keys.retain(|key| seen.insert(*key));
+    keys
+}
+
+/// A template's parts, in order.
+enum Part<'t> {
+    Literal(&'t str),
+    Key(&'t str),
+}
+
+/// The credential keys a template names: the word between `{{` and `}}`, spaces around it allowed.
+pub fn template_keys(template: &str) -> impl Iterator<Item = &str> {
+    parts(template).filter_map(|part| match part {
+        Part::Key(key) => Some(key),
+        Part::Literal(_) => None,
+    })
+}
+
+/// Fills a template in one pass; what is filled in is not looked at again.
+fn fill<'c>(
+    template: &str,
+    value: impl Fn(&String) -> Result<&'c [u8], AttachError>,
+) -> Result<Vec<u8>, AttachError> {
+    let mut filled = Vec::new();
+    for part in parts(template) {
+        match part {
+            Part::Literal(text) => filled.extend_from_slice(text.as_bytes()),
+            Part::Key(key) => filled.extend_from_slice(value(&key.to_owned())?),
+        }
+    }
+    Ok(filled)
+}
+
+fn parts(template: &str) -> impl Iterator<Item = Part<'_>> {
+    let mut rest = template;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        if let Some((key, len)) = slot(rest) {
+            rest = &rest[len..];
+            return Some(Part::Key(key));
+        }
+        // Up to the next slot, or to the end: braces around anything else are literal.
+        let mut at = rest.chars().next().map_or(0, char::len_utf8);
+        while let Some(found) = rest[at..].find("{{") {
+            at += found;
+            if slot(&rest[at..]).is_some() {
+                break;
+            }
+            at += 1;
+        }
+        let end = if slot(&rest[at.min(rest.len())..]).is_some() { at } else { rest.len() };
+        let (literal, after) = rest.split_at(end);
+        rest = after;
+        Some(Part::Literal(literal))
+    })
+}
+
+/// A slot at the front of the text: its key and its whole length.
+fn slot(text: &str) -> Option<(&str, usize)> {
+    let inner = text.strip_prefix("{{")?;
+    let end = inner.find("}}")?;
+    let key = inner[..end].trim_matches(' ');
+    let is_word = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    is_word.then_some((key, end + 4))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::vault::service::HostPattern;
+
+    fn attached(auth: Auth) -> Result<Vec<(String, String)>, AttachError> {
+        let credentials = [("TOKEN", "s3cret"), ("KEY", "key123"), ("TENANT", "42"), ("LINE", "a\nb")];
+        let credentials = credentials.map(|(key, value)| (key.to_owned(), Secret::from(value)));
+        let service = Service {
+            name: "s".to_owned(),
+            host: HostPattern::Exact("a.com".to_owned()),
+            port: None,
+            path: String::new(),
+            enabled: None,
+            auth,
+            substitutions: Vec::new(),
+        };
+        let found = fields(&service, &credentials.into())?;
+        Ok(found.into_iter().map(|f| (f.name, f.value.expose_str().unwrap().to_owned())).collect())
+    }
+
+    fn one(name: &str, value: &str) -> Result<Vec<(String, String)>, AttachError> {
+        Ok(vec![(name.to_owned(), value.to_owned())])
+    }
+
+    fn custom(template: &str) -> Auth {
+        Auth::Custom { headers: BTreeMap::from([("X-Custom".to_owned(), template.to_owned())]) }
+    }
+
+    #[test]
+    fn each_type_has_its_form() {
+        let key = || "KEY".to_owned();
+        assert_eq!(
+            attached(Auth::Bearer { token: "TOKEN".to_owned() }),
+            one("Authorization", "Bearer s3cret")
+        );
+        let alone = Auth::Basic { username: key(), password: None };
+        assert_eq!(attached(alone), one("Authorization", "Basic a2V5MTIzOg=="));
+        let both = Auth::Basic { username: key(), password: Some("TOKEN".to_owned()) };
+        assert_eq!(attached(both), one("Authorization", "Basic a2V5MTIzOnMzY3JldA=="));
+        let header =
+            Auth::ApiKey { key: key(), header: Some("X-API-Key".to_owned()), prefix: Some("sk_".to_owned()) };
+        assert_eq!(attached(header), one("X-API-Key", "sk_key123"));
+        let plain = Auth::ApiKey { key: key(), header: None, prefix: None };
+        assert_eq!(attached(plain), one("Authorization", "key123"));
+        assert_eq!(attached(Auth::Passthrough), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn templates_are_filled_in_one_pass() {
+        for (template, value) in [
+            ("acme-{{ TENANT }}", "acme-42"),
+            ("{{TENANT}}{{ KEY }}", "42key123"),
+            ("{{ not a key }} {{TENANT}}", "{{ not a key }} 42"),
+            ("{{{TENANT}}}", "{42}"),
+            ("no slot", "no slot"),
+            ("é{{TENANT}}é", "é42é"),
+            ("{{", "{{"),
+        ] {
+            assert_eq!(attached(custom(template)), one("X-Custom", value), "{template}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_attached_says_why() {
+        let missing = attached(Auth::Bearer { token: "NOPE".to_owned() });
+        assert_eq!(missing, Err(AttachError::CredentialNotFound("NOPE".to_owned())));
+        let unsafe_value = attached(Auth::Bearer { token: "LINE".to_owned() });
+        assert_eq!(unsafe_value, Err(AttachError::UnsafeValue("Authorization".to_owned())));
+    }
+}
