@@ -6,6 +6,7 @@ pub mod http1;
 pub mod log;
 pub mod net;
 pub mod peer;
+pub mod proxy;
 pub mod secret;
 pub mod sys;
 pub mod tls;

@@ -50,6 +50,11 @@ pub trait Channel: Send {
     /// Gives buffers back before a long idle time.
     fn release(&mut self);
 
+    /// Whether an idle connection can carry another exchange: nothing has arrived on it and it is open.
+    fn is_quiet(&self) -> bool {
+        self.received().is_empty() && ready::is_quiet(self.socket())
+    }
+
     /// Receives, waiting until there is something or the peer has finished.
     fn receive_by(&mut self, deadline: Deadline) -> io::Result<Receive> {
         loop {

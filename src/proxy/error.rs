@@ -1,0 +1,305 @@
+//! Whose fault, which status, which words, which code: every answer the proxy makes itself, as one table.
+//!
+//! Three shapes (contract B.9): plain text for what happens before a scope exists and for a few fixed
+//! cases; broker errors in JSON, marked with `X-Agent-Vault-Proxy-Error`, which is how an SDK tells our
+//! failure from the upstream's. Every one carries its reason in `X-Agent-Vault-Reason`.
+
+use serde_json::{Map, Value, json};
+
+use crate::authority::Authority;
+use crate::http1;
+use crate::http1::respond::Answer;
+use crate::vault::scope::ScopeError;
+
+const NOT_A_PROXY_REQUEST: &str = "this endpoint is an HTTP forward proxy; non-CONNECT requests must use \
+     absolute-form URLs (http://host/path). Use CONNECT for https:// upstreams.";
+const VAULT_UNCLEAR: &str = "set vault via HTTPS_PROXY=http://<token>:<vault>@host:port";
+const HELP: &str = "To see available services, GET {base}/discover. For usage instructions including how to \
+     create a proposal, GET {base}/v1/skills/cli";
+
+/// Why an exchange did not happen, or ended early.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Error {
+    // The client's request.
+    Malformed(http1::Error),
+    NotAProxyRequest,
+    NoTargetPort,
+    InvalidHost,
+    MethodRefused,
+    AmbiguousPath,
+    RequestTooLarge,
+    /// The client stopped in the middle of its request, or stopped reading.
+    ClientGone,
+    // Who the client is.
+    AuthorizationRequired,
+    Scope(ScopeError),
+    // What the vault says.
+    NoMatch,
+    Disabled,
+    PlainHttp,
+    RulesUnavailable,
+    CredentialNotFound,
+    UnsafeValue,
+    // The upstream.
+    Blocked,
+    Unresolved,
+    Unreachable,
+    UpstreamTls,
+    UpstreamClosed,
+    UpstreamMalformed,
+    UpstreamTimeout,
+    ResponseTooLarge {
+        declared: u64,
+        limit: u64,
+    },
+}
+
+/// What an answer can mention.
+pub(super) struct Circumstances<'c> {
+    pub(super) target: Option<&'c Authority>,
+    pub(super) vault: &'c str,
+    /// The broker's base URL; empty when it has none.
+    pub(super) base_url: &'c str,
+}
+
+enum Shape {
+    Text,
+    Broker,
+}
+
+impl Error {
+    /// The machine-readable reason; stable, documented, counted.
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Self::Malformed(_) => "malformed_request",
+            Self::NotAProxyRequest => "not_a_proxy_request",
+            Self::NoTargetPort => "no_target_port",
+            Self::InvalidHost => "invalid_host",
+            Self::MethodRefused => "method_refused",
+            Self::AmbiguousPath => "ambiguous_path",
+            Self::RequestTooLarge => "request_too_large",
+            Self::ClientGone => "client_gone",
+            Self::AuthorizationRequired => "authorization_required",
+            Self::Scope(ScopeError::InvalidToken) => "invalid_token",
+            Self::Scope(ScopeError::Forbidden) => "vault_forbidden",
+            Self::Scope(ScopeError::VaultNotFound) => "vault_not_found",
+            Self::Scope(ScopeError::VaultUnclear) => "vault_unclear",
+            Self::Scope(ScopeError::Unavailable) => "scope_unavailable",
+            Self::NoMatch => "forbidden",
+            Self::Disabled => "service_disabled",
+            Self::PlainHttp => "plain_http",
+            Self::RulesUnavailable => "internal",
+            Self::CredentialNotFound => "credential_not_found",
+            Self::UnsafeValue => "credential_unsafe",
+            Self::Blocked => "network_blocked",
+            Self::Unresolved => "dns_failure",
+            Self::Unreachable => "upstream_unreachable",
+            Self::UpstreamTls => "upstream_tls",
+            Self::UpstreamClosed => "upstream_closed",
+            Self::UpstreamMalformed => "upstream_malformed",
+            Self::UpstreamTimeout => "upstream_timeout",
+            Self::ResponseTooLarge { .. } => "response_too_large",
+        }
+    }
+
+    pub(super) fn status(&self) -> u16 {
+        match self {
+            Self::Malformed(error) => error.status(),
+            Self::NotAProxyRequest
+            | Self::NoTargetPort
+            | Self::InvalidHost
+            | Self::AmbiguousPath
+            | Self::ClientGone
+            | Self::Scope(ScopeError::VaultUnclear) => 400,
+            Self::Scope(ScopeError::Forbidden)
+            | Self::NoMatch
+            | Self::Disabled
+            | Self::PlainHttp
+            | Self::Blocked => 403,
+            Self::Scope(ScopeError::VaultNotFound) => 404,
+            Self::MethodRefused => 405,
+            Self::AuthorizationRequired | Self::Scope(ScopeError::InvalidToken) => 407,
+            Self::RequestTooLarge => 413,
+            Self::Scope(ScopeError::Unavailable) | Self::RulesUnavailable => 500,
+            Self::CredentialNotFound
+            | Self::UnsafeValue
+            | Self::Unresolved
+            | Self::Unreachable
+            | Self::UpstreamTls
+            | Self::UpstreamClosed
+            | Self::UpstreamMalformed
+            | Self::ResponseTooLarge { .. } => 502,
+            Self::UpstreamTimeout => 504,
+        }
+    }
+
+    /// The code in the request log (contract F.1).
+    pub(super) fn log_code(&self) -> &'static str {
+        match self {
+            Self::NoMatch | Self::Disabled | Self::PlainHttp | Self::AmbiguousPath => "no_match",
+            Self::CredentialNotFound => "credential_not_found",
+            Self::RequestTooLarge => "request_too_large",
+            Self::Malformed(_) | Self::ClientGone => "request_read_error",
+            Self::RulesUnavailable | Self::Scope(ScopeError::Unavailable) => "internal",
+            Self::ResponseTooLarge { .. } => "response_too_large",
+            Self::UnsafeValue
+            | Self::Blocked
+            | Self::Unresolved
+            | Self::Unreachable
+            | Self::UpstreamTls
+            | Self::UpstreamClosed
+            | Self::UpstreamMalformed
+            | Self::UpstreamTimeout => "upstream_error",
+            _ => "",
+        }
+    }
+
+    /// The whole answer.
+    pub(super) fn answer(&self, at: &Circumstances<'_>) -> Answer {
+        let (shape, text) = self.words(at);
+        let answer = match shape {
+            Shape::Text => Answer::text(self.status(), &text),
+            Shape::Broker => {
+                let document = self.document(&text, at);
+                Answer::json(self.status(), &document).with("X-Agent-Vault-Proxy-Error", "true")
+            }
+        };
+        let answer = answer.with("X-Agent-Vault-Reason", self.reason());
+        if self.status() == 407 {
+            answer.with("Proxy-Authenticate", "Basic realm=\"agent-vault\"")
+        } else {
+            answer
+        }
+    }
+
+    fn words(&self, at: &Circumstances<'_>) -> (Shape, String) {
+        let target = at.target.map(ToString::to_string).unwrap_or_default();
+        let vault = at.vault;
+        let text = |words: &str| (Shape::Text, words.to_owned());
+        let broker = |words: String| (Shape::Broker, words);
+        match self {
+            Self::Malformed(error) => (Shape::Text, error.to_string()),
+            Self::NotAProxyRequest => text(NOT_A_PROXY_REQUEST),
+            Self::NoTargetPort => text("CONNECT target must be host:port"),
+            Self::InvalidHost => text("invalid host"),
+            Self::MethodRefused => text("this method is not forwarded"),
+            Self::RequestTooLarge => text("Request Entity Too Large"),
+            Self::ClientGone => text("Bad Request"),
+            Self::AuthorizationRequired => text("Proxy-Authorization required"),
+            Self::Scope(ScopeError::InvalidToken) => text("invalid or expired session"),
+            Self::Scope(ScopeError::Forbidden) => text("forbidden"),
+            Self::Scope(ScopeError::VaultNotFound) => text("vault not found"),
+            Self::Scope(ScopeError::VaultUnclear) => text(VAULT_UNCLEAR),
+            Self::Scope(ScopeError::Unavailable) => text("internal error"),
+            Self::NoMatch => {
+                broker(format!("No broker service matching host \"{target}\" in vault \"{vault}\""))
+            }
+            Self::Disabled => broker(format!(
+                "Broker service matching host \"{target}\" in vault \"{vault}\" is currently disabled"
+            )),
+            Self::PlainHttp => broker(format!(
+                "The credential for \"{target}\" is not sent over plain http; use https, or write the port into \
+                 the service's host to allow it"
+            )),
+            Self::AmbiguousPath => broker(
+                "The path is escaped twice or has a broken escape, and a service of this host depends on the path"
+                    .to_owned(),
+            ),
+            Self::RulesUnavailable => broker("Failed to resolve broker services".to_owned()),
+            Self::CredentialNotFound => {
+                broker("A required credential could not be resolved; check vault configuration".to_owned())
+            }
+            Self::UnsafeValue => broker(
+                "A credential cannot stand in a header field (it has a line break or a control character); store \
+                 it again without"
+                    .to_owned(),
+            ),
+            Self::Blocked => broker(format!("The address of \"{target}\" is blocked by the network policy")),
+            Self::Unresolved => broker(format!("bad gateway: the name of \"{target}\" cannot be resolved")),
+            Self::Unreachable => broker(format!("bad gateway: no connection to \"{target}\"")),
+            Self::UpstreamTls => broker(format!(
+                "bad gateway: the TLS handshake with \"{target}\" failed; its certificate must be valid for the \
+                 name and issued by a trusted root"
+            )),
+            Self::UpstreamClosed => {
+                broker(format!("bad gateway: \"{target}\" closed the connection before its response was complete"))
+            }
+            Self::UpstreamMalformed => broker(format!("bad gateway: the response of \"{target}\" is malformed")),
+            Self::UpstreamTimeout => broker(format!("\"{target}\" did not answer in time")),
+            Self::ResponseTooLarge { declared, limit } => broker(format!(
+                "Upstream response body ({declared} bytes) exceeds the proxy response-size limit ({limit} bytes)."
+            )),
+        }
+    }
+
+    fn document(&self, text: &str, at: &Circumstances<'_>) -> Value {
+        let mut document = Map::new();
+        document.insert("error".to_owned(), json!(self.reason()));
+        document.insert("message".to_owned(), json!(text));
+        document.insert("reason".to_owned(), json!(self.reason()));
+        if *self == Self::NoMatch {
+            document.insert("proposal_hint".to_owned(), proposal_hint(at));
+        }
+        if self.has_help() && !at.base_url.is_empty() {
+            let help = HELP.replace("{base}", at.base_url);
+            let help = match self {
+                Self::NoMatch => format!("This request was intercepted by Agent Vault. {help}"),
+                _ => help,
+            };
+            document.insert("help".to_owned(), json!(help));
+        }
+        Value::Object(document)
+    }
+
+    fn has_help(&self) -> bool {
+        matches!(
+            self,
+            Self::NoMatch | Self::Disabled | Self::CredentialNotFound | Self::UnsafeValue | Self::PlainHttp
+        )
+    }
+}
+
+fn proposal_hint(at: &Circumstances<'_>) -> Value {
+    json!({
+        "host": at.target.map(ToString::to_string).unwrap_or_default(),
+        "endpoint": "POST /v1/proposals",
+        "supported_auth_types": ["bearer", "basic", "api-key", "custom", "passthrough"],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(error: &Error, base_url: &str) -> Value {
+        let target = Authority::parse("api.stripe.com:443").unwrap();
+        let at = Circumstances { target: Some(&target), vault: "default", base_url };
+        serde_json::from_slice(&error.answer(&at).body).unwrap()
+    }
+
+    #[test]
+    fn a_deny_says_what_to_do_next() {
+        let base = "http://127.0.0.1:14321";
+        let document = body(&Error::NoMatch, base);
+        assert_eq!(document["error"], "forbidden");
+        assert_eq!(
+            document["message"],
+            "No broker service matching host \"api.stripe.com:443\" in vault \"default\""
+        );
+        assert_eq!(document["proposal_hint"]["endpoint"], "POST /v1/proposals");
+        let help = document["help"].as_str().unwrap();
+        assert!(help.starts_with("This request was intercepted by Agent Vault. "));
+        assert!(help.contains("http://127.0.0.1:14321/discover") && help.contains("/v1/skills/cli"));
+        assert!(body(&Error::NoMatch, "").get("help").is_none());
+    }
+
+    #[test]
+    fn only_broker_errors_carry_the_mark() {
+        let at = Circumstances { target: None, vault: "", base_url: "" };
+        let marked = |error: Error| {
+            error.answer(&at).fields.iter().any(|(name, _)| *name == "X-Agent-Vault-Proxy-Error")
+        };
+        assert!(marked(Error::Unreachable) && marked(Error::Blocked) && marked(Error::CredentialNotFound));
+        assert!(!marked(Error::AuthorizationRequired) && !marked(Error::RequestTooLarge));
+    }
+}

@@ -1,0 +1,317 @@
+//! One request and its response.
+//!
+//! judge → rewrite → upstream → send → response head → body, with both directions open throughout: an
+//! upstream may answer before it has the whole body, and interim responses pass as they come.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Proxy;
+use super::body::{Body, Outgoing, TooLong};
+use super::error::{Circumstances, Error};
+use super::record::Record;
+use super::rewrite::{self, ResponseFraming};
+use super::upstream::{Key, Upstream};
+use crate::authority::Authority;
+use crate::http1::framing::Framing;
+use crate::http1::head::{RequestHead, ResponseHead, Version};
+use crate::http1::respond::After;
+use crate::net::Deadline;
+use crate::net::channel::Channel;
+use crate::net::duplex::{self, Course, Direction, Fault, Step, Until};
+use crate::peer;
+use crate::vault::attach::{AttachError, InjectedField};
+use crate::vault::scope::Scope;
+use crate::vault::{Refusal, Scheme, Snapshot, Verdict};
+
+/// Longest wait for a response's head while nothing moves (contract B.10): a model may think.
+const RESPONSE_TIME: Duration = Duration::from_secs(5 * 60);
+/// Longest silence inside a body, either way. No total: a stream may live for hours.
+const BODY_IDLE: Duration = Duration::from_secs(10 * 60);
+/// How long a client may take to take an answer of ours.
+const ANSWER_TIME: Duration = Duration::from_secs(10);
+/// How long the rest of an unread request is waited out after an answer.
+const LINGER_TIME: Duration = Duration::from_secs(2);
+
+/// Where a request goes and on whose behalf.
+pub(super) struct Route<'r> {
+    pub(super) target: &'r Authority,
+    pub(super) scheme: Scheme,
+    /// Path with query, as sent.
+    pub(super) path: &'r str,
+    pub(super) scope: &'r Arc<Scope>,
+}
+
+/// How an exchange that reached its response ended.
+struct Ended {
+    status: u16,
+    after: After,
+    error: Option<Error>,
+}
+
+/// Serves one request and writes its record. Every refusal inside is a `?`; it is answered here, once.
+pub(super) fn serve(proxy: &Proxy, client: &mut dyn Channel, head: &RequestHead, route: &Route<'_>) -> After {
+    let mut record = Record::start(head.method(), route.target, route.path);
+    match run(proxy, client, head, route, &mut record) {
+        Ok(ended) => {
+            record.finish(ended.status, ended.error.as_ref());
+            ended.after
+        }
+        Err(error) => {
+            record.finish(error.status(), Some(&error));
+            let at = Circumstances {
+                target: Some(route.target),
+                vault: &route.scope.vault_name,
+                base_url: &proxy.base_url,
+            };
+            // A request without a body has been read to its end, so the connection can go on.
+            let is_read = matches!(Framing::of_request(head), Ok(Framing::Empty | Framing::Length(0)));
+            let after = if is_read && head.wants_keep_alive() && !matches!(error, Error::Malformed(_)) {
+                After::KeepAlive
+            } else {
+                After::Close
+            };
+            answer(client, &error, &at, head.method(), after)
+        }
+    }
+}
+
+/// Sends an error of ours; whether the connection goes on.
+pub(super) fn answer(
+    client: &mut dyn Channel,
+    error: &Error,
+    at: &Circumstances<'_>,
+    method: &str,
+    after: After,
+) -> After {
+    if *error == Error::ClientGone {
+        return After::Close;
+    }
+    let sent = peer::answer(client, &error.answer(at), method, after, Deadline::after(ANSWER_TIME));
+    if sent.is_ok() && after == After::Close {
+        peer::linger(client, Deadline::after(LINGER_TIME));
+    }
+    if sent.is_ok() { after } else { After::Close }
+}
+
+fn run(
+    proxy: &Proxy,
+    client: &mut dyn Channel,
+    head: &RequestHead,
+    route: &Route<'_>,
+    record: &mut Record,
+) -> Result<Ended, Error> {
+    let framing = Framing::of_request(head).map_err(Error::Malformed)?;
+    if matches!(framing, Framing::Length(length) if length > proxy.limits.max_request_bytes) {
+        return Err(Error::RequestTooLarge);
+    }
+    if matches!(head.method(), "TRACE" | "TRACK") {
+        return Err(Error::MethodRefused);
+    }
+    let snapshot = proxy.directory.snapshot(route.scope).map_err(|_| Error::RulesUnavailable)?;
+    let injected = judge(&snapshot, route, record)?;
+    let mut outgoing = Vec::with_capacity(1024);
+    rewrite::request(&mut outgoing, head, route.target, route.scheme, route.path, injected, framing);
+    let key = Key {
+        scheme: route.scheme,
+        target: route.target.clone(),
+        vault_id: Arc::clone(&route.scope.vault_id),
+    };
+    let mut upstream = proxy.upstreams.checkout(&key)?;
+    loop {
+        let can_replay = upstream.is_reused && is_replayable(head.method(), framing);
+        match (Attempt { proxy, head, framing, injected, key: &key }).run(client, upstream, &outgoing) {
+            Err(Error::UpstreamClosed) if can_replay => upstream = proxy.upstreams.open(&key)?,
+            other => return other,
+        }
+    }
+}
+
+/// Asks the vault; the fields to attach, or the refusal.
+fn judge<'s>(
+    snapshot: &'s Snapshot,
+    route: &Route<'_>,
+    record: &mut Record,
+) -> Result<&'s [InjectedField], Error> {
+    let raw_path = route.path.split('?').next().unwrap_or_default();
+    let raw_path = if raw_path.is_empty() { "/" } else { raw_path };
+    match snapshot.judge(route.target, route.scheme, raw_path) {
+        Verdict::Pass => Ok(&[]),
+        Verdict::Attach(compiled) => {
+            record.matched(compiled.service());
+            compiled.fields().map_err(|error| match error {
+                AttachError::CredentialNotFound(_) => Error::CredentialNotFound,
+                AttachError::UnsafeValue(_) => Error::UnsafeValue,
+            })
+        }
+        Verdict::Refuse(Refusal::NoMatch) => Err(Error::NoMatch),
+        Verdict::Refuse(Refusal::AmbiguousPath) => Err(Error::AmbiguousPath),
+        Verdict::Refuse(Refusal::Disabled(compiled)) => {
+            record.matched(compiled.service());
+            Err(Error::Disabled)
+        }
+        Verdict::Refuse(Refusal::PlainHttp(compiled)) => {
+            record.matched(compiled.service());
+            Err(Error::PlainHttp)
+        }
+    }
+}
+
+/// Whether a request may be sent a second time when a reused connection dies without a byte of response:
+/// its method says that twice is as good as once (RFC 9110 §9.2.2) and there is no body to send again.
+fn is_replayable(method: &str, framing: Framing) -> bool {
+    matches!(method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE")
+        && matches!(framing, Framing::Empty | Framing::Length(0))
+}
+
+/// One request on one upstream connection.
+struct Attempt<'a> {
+    proxy: &'a Proxy,
+    head: &'a RequestHead,
+    framing: Framing,
+    injected: &'a [InjectedField],
+    key: &'a Key,
+}
+
+impl Attempt<'_> {
+    fn run(&self, client: &mut dyn Channel, mut upstream: Upstream, outgoing: &[u8]) -> Result<Ended, Error> {
+        let limit = self.proxy.limits.max_request_bytes;
+        let framed = if self.framing == Framing::Chunked { Outgoing::Chunked } else { Outgoing::Plain };
+        let mut upload = Body::new(self.framing, framed, self.injected, limit);
+        let mut up = Direction::new(&mut upload);
+        let channel = &mut *upstream.channel;
+        channel.send(outgoing).map_err(|_| Error::UpstreamClosed)?;
+
+        let mut awaited =
+            HeadCourse { head: ResponseHead::default(), scanned: 0, client: self.head.version() };
+        let mut down = Direction::new(&mut awaited);
+        duplex::run(client, channel, &mut up, &mut down, Until::DownDone, RESPONSE_TIME)
+            .map_err(before_head)?;
+
+        let response = &awaited.head;
+        let framing =
+            Framing::of_response(response, self.head.method()).map_err(|_| Error::UpstreamMalformed)?;
+        self.check_length(framing)?;
+        let (announced, framed) = self.reframe(response, framing);
+        let keeps = framed == Outgoing::Chunked || framing != Framing::UntilClose;
+        let after = if keeps && up.is_done() && self.head.wants_keep_alive() {
+            After::KeepAlive
+        } else {
+            After::Close
+        };
+        let mut out = Vec::with_capacity(512);
+        rewrite::response(&mut out, response, announced, self.head.version(), after);
+        client.send(&out).map_err(|_| Error::ClientGone)?;
+
+        let mut download = Body::new(framing, framed, &[], self.response_limit());
+        let mut down = Direction::new(&mut download);
+        let done = duplex::run(client, channel, &mut up, &mut down, Until::DownDone, BODY_IDLE);
+        let is_uploaded = up.is_done();
+        let status = response.status();
+        if let Err(fault) = done {
+            // Part of the response is out: the only honest end left is a cut.
+            return Ok(Ended { status, after: After::Close, error: Some(in_body(&fault)) });
+        }
+        let is_reusable = response.wants_keep_alive() && framing != Framing::UntilClose && is_uploaded;
+        if is_reusable && upstream.channel.received().is_empty() && upstream.channel.backlog() == 0 {
+            self.proxy.upstreams.checkin(self.key.clone(), upstream.channel, Instant::now());
+        }
+        if !is_uploaded {
+            peer::linger(client, Deadline::after(LINGER_TIME));
+        }
+        let after = if is_uploaded { after } else { After::Close };
+        Ok(Ended { status, after, error: None })
+    }
+
+    fn response_limit(&self) -> u64 {
+        self.proxy.limits.max_response_bytes.unwrap_or(u64::MAX)
+    }
+
+    fn check_length(&self, framing: Framing) -> Result<(), Error> {
+        let limit = self.response_limit();
+        match framing {
+            Framing::Length(declared) if declared > limit => Err(Error::ResponseTooLarge { declared, limit }),
+            _ => Ok(()),
+        }
+    }
+
+    /// How the response's body is framed for this client: a body that ends with the upstream's connection
+    /// becomes chunked, so that its end can be told from a cut, unless the client speaks HTTP/1.0.
+    fn reframe(&self, response: &ResponseHead, framing: Framing) -> (ResponseFraming, Outgoing) {
+        let is_bodiless = framing == Framing::Empty && !matches!(response.status(), 204 | 100..=199);
+        match (framing, self.head.version()) {
+            (Framing::Empty, _) if is_bodiless => (ResponseFraming::AsDeclared, Outgoing::Plain),
+            (Framing::Empty, _) => (ResponseFraming::Body(Framing::Empty), Outgoing::Plain),
+            (Framing::Length(_), _) => (ResponseFraming::Body(framing), Outgoing::Plain),
+            (_, Version::Http11) => (ResponseFraming::Body(Framing::Chunked), Outgoing::Chunked),
+            (_, Version::Http10) => (ResponseFraming::Body(Framing::UntilClose), Outgoing::Plain),
+        }
+    }
+}
+
+/// What a fault means while no byte of the response is known.
+fn before_head(fault: Fault) -> Error {
+    match fault {
+        Fault::First(error) if is_too_long(&error) => Error::RequestTooLarge,
+        Fault::First(error) => match malformed(&error) {
+            Some(malformed) => Error::Malformed(malformed),
+            None => Error::ClientGone,
+        },
+        Fault::Second(error) if malformed(&error).is_some() => Error::UpstreamMalformed,
+        Fault::Second(_) => Error::UpstreamClosed,
+        Fault::Idle => Error::UpstreamTimeout,
+    }
+}
+
+/// What a fault means once the response has begun.
+fn in_body(fault: &Fault) -> Error {
+    match fault {
+        Fault::First(_) => Error::ClientGone,
+        Fault::Second(error) if malformed(error).is_some() => Error::UpstreamMalformed,
+        Fault::Second(_) => Error::UpstreamClosed,
+        Fault::Idle => Error::UpstreamTimeout,
+    }
+}
+
+fn malformed(error: &io::Error) -> Option<crate::http1::Error> {
+    error.get_ref().and_then(|inner| inner.downcast_ref()).copied()
+}
+
+fn is_too_long(error: &io::Error) -> bool {
+    error.get_ref().and_then(|inner| inner.downcast_ref::<TooLong>()).is_some()
+}
+
+/// Waits for the final response's head; passes interim ones on.
+struct HeadCourse {
+    head: ResponseHead,
+    scanned: usize,
+    client: Version,
+}
+
+impl Course for HeadCourse {
+    fn step(&mut self, from: &mut dyn Channel, ended: bool, to: &mut dyn Channel) -> io::Result<Step> {
+        loop {
+            let parsed = self.head.parse(from.received(), &mut self.scanned);
+            let parsed = parsed.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            let Some(taken) = parsed else {
+                return if ended { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(Step::More) };
+            };
+            from.consume(taken);
+            self.scanned = 0;
+            // No upgrade was asked for, so a 101 is not an answer to this request.
+            if self.head.status() == 101 {
+                let error = crate::http1::Error::BadStartLine;
+                return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+            }
+            if self.head.status() >= 200 {
+                return Ok(Step::Done);
+            }
+            if self.client == Version::Http11 {
+                let mut out = Vec::with_capacity(128);
+                rewrite::interim(&mut out, &self.head);
+                to.send(&out)?;
+            }
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! The credential-attaching proxy: one client connection, top to bottom.
+//!
+//! A connection is a function to be read from its first line: read a head, ask the gate, serve one
+//! exchange, again. `CONNECT` turns it into a tunnel whose target never changes; whatever is inside is
+//! served by the same exchange. The scope is looked up for every request, so a revoked token stops
+//! working on tunnels that are already open. Between requests a quiet connection is parked.
+
+mod body;
+mod error;
+mod exchange;
+mod gate;
+mod record;
+mod rewrite;
+mod upstream;
+
+use std::io::{self, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::authority::Authority;
+use crate::http1::head::RequestHead;
+use crate::http1::respond::{After, Answer};
+use crate::log_event;
+use crate::net::Deadline;
+use crate::net::channel::{Channel, wait_readable};
+use crate::net::guard::Guard;
+use crate::net::reactor::{Connection, Next, Service};
+use crate::net::tcp::TcpChannel;
+use crate::peer::{self, ReadError};
+use crate::tls::{Acceptor, Connector};
+use crate::vault::Scheme;
+use crate::vault::scope::{Directory, Scope};
+use error::{Circumstances, Error};
+use exchange::Route;
+use gate::{Ask, Presented};
+use upstream::Upstreams;
+
+/// Request head, TLS handshake (contract B.10).
+const HEAD_TIME: Duration = Duration::from_secs(10);
+const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+/// Idle keep-alive, in a tunnel and on the plain listener.
+const IDLE_TIME: Duration = Duration::from_secs(2 * 60);
+/// A thread waits this long for the next request before it parks the connection: long enough for a busy
+/// client, short enough that an idle one costs no thread.
+const LINGER: Duration = Duration::from_millis(100);
+/// First byte of a TLS record that begins a handshake (RFC 8446 §5.1).
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// Bounds on what passes.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub max_request_bytes: u64,
+    /// `None` is no limit.
+    pub max_response_bytes: Option<u64>,
+}
+
+impl Default for Limits {
+    /// Contract H.2: 1 GiB up, no limit down.
+    fn default() -> Self {
+        Self { max_request_bytes: 1024 * 1024 * 1024, max_response_bytes: None }
+    }
+}
+
+/// What all connections of the proxy share.
+pub struct Proxy {
+    directory: Arc<dyn Directory>,
+    acceptor: Acceptor,
+    upstreams: Upstreams,
+    limits: Limits,
+    base_url: String,
+}
+
+impl Proxy {
+    /// `base_url` is where the help texts send a reader; empty when there is no control API.
+    pub fn new(
+        directory: Arc<dyn Directory>,
+        acceptor: Acceptor,
+        connector: Connector,
+        guard: Guard,
+        limits: Limits,
+        base_url: &str,
+    ) -> Self {
+        let upstreams = Upstreams::new(guard, connector);
+        Self { directory, acceptor, upstreams, limits, base_url: base_url.to_owned() }
+    }
+
+    /// Closes upstream connections that have been idle too long; when to call again.
+    pub fn purge(&self, now: Instant) -> Option<Instant> {
+        self.upstreams.purge(now)
+    }
+
+    fn circumstances<'c>(&'c self, target: Option<&'c Authority>, vault: &'c str) -> Circumstances<'c> {
+        Circumstances { target, vault, base_url: &self.base_url }
+    }
+}
+
+/// The listener's side: a connection for each client, a 503 when there is no room.
+pub struct Ingress(pub Arc<Proxy>);
+
+impl Service for Ingress {
+    fn connect(&self, stream: TcpStream, _peer: SocketAddr) -> io::Result<Box<dyn Connection>> {
+        let channel = TcpChannel::new(stream)?;
+        let head = Box::new(RequestHead::default());
+        Ok(Box::new(Client { proxy: Arc::clone(&self.0), phase: Phase::Listener(channel), head, served: 0 }))
+    }
+
+    fn refuse(&self, mut stream: TcpStream) {
+        let answer = Answer::text(503, "too many connections")
+            .with("Retry-After", "1")
+            .with("X-Agent-Vault-Reason", "too_many_connections");
+        // The client may be gone already; there is nobody else to tell.
+        drop(stream.write_all(&answer.to_bytes("", After::Close)));
+    }
+}
+
+/// One client connection.
+struct Client {
+    proxy: Arc<Proxy>,
+    phase: Phase,
+    head: Box<RequestHead>,
+    served: u64,
+}
+
+/// What the connection is. A state that has been left is gone.
+enum Phase {
+    /// Speaks to the listener itself: CONNECT or absolute-form.
+    Listener(TcpChannel),
+    Tunnel(Tunnel),
+    Over,
+}
+
+/// The inside of a CONNECT.
+struct Tunnel {
+    channel: Box<dyn Channel>,
+    scheme: Scheme,
+    target: Authority,
+    presented: Presented,
+}
+
+impl Connection for Client {
+    fn socket(&self) -> BorrowedFd<'_> {
+        match &self.phase {
+            Phase::Listener(channel) => channel.socket(),
+            Phase::Tunnel(tunnel) => tunnel.channel.socket(),
+            Phase::Over => unreachable!("a connection that is over is never parked"),
+        }
+    }
+
+    fn run(mut self: Box<Self>) -> Next {
+        loop {
+            if self.served > 0 && self.is_quiet() {
+                self.channel().release();
+                return Next::Park(self, Instant::now() + IDLE_TIME);
+            }
+            self.served += 1;
+            match self.serve_one() {
+                After::KeepAlive => {}
+                After::Close => return Next::Close,
+            }
+        }
+    }
+}
+
+impl Client {
+    fn channel(&mut self) -> &mut dyn Channel {
+        match &mut self.phase {
+            Phase::Listener(channel) => channel,
+            Phase::Tunnel(tunnel) => &mut *tunnel.channel,
+            Phase::Over => unreachable!("a connection that is over is not served"),
+        }
+    }
+
+    /// Whether nothing comes for a moment.
+    fn is_quiet(&mut self) -> bool {
+        let channel = self.channel();
+        channel.received().is_empty() && wait_readable(channel.socket(), Deadline::after(LINGER)).is_err()
+    }
+
+    /// Reads a head and does what it asks.
+    fn serve_one(&mut self) -> After {
+        let mut head = std::mem::take(&mut *self.head);
+        let read = peer::read_request(self.channel(), &mut head, Deadline::after(HEAD_TIME));
+        let after = match read {
+            Ok(()) => match std::mem::replace(&mut self.phase, Phase::Over) {
+                Phase::Listener(channel) => self.serve_listener(channel, &head),
+                Phase::Tunnel(tunnel) => self.serve_tunnel(tunnel, &head),
+                Phase::Over => After::Close,
+            },
+            Err(ReadError::Malformed(error)) => self.refuse(&Error::Malformed(error)),
+            Err(_) => After::Close,
+        };
+        *self.head = head;
+        after
+    }
+
+    fn refuse(&mut self, error: &Error) -> After {
+        let proxy = Arc::clone(&self.proxy);
+        exchange::answer(self.channel(), error, &proxy.circumstances(None, ""), "", After::Close)
+    }
+
+    /// A request to the listener itself.
+    fn serve_listener(&mut self, mut channel: TcpChannel, head: &RequestHead) -> After {
+        let proxy = Arc::clone(&self.proxy);
+        let admitted = head.check_host().map_err(Error::Malformed).and_then(|()| admit(&proxy, head));
+        let after = match admitted {
+            Ok((Ask::Tunnel(target), presented, _)) => return self.open_tunnel(channel, target, presented),
+            Ok((Ask::Forward(target, path), _, scope)) => {
+                let route = Route { target: &target, scheme: Scheme::Http, path, scope: &scope };
+                exchange::serve(&proxy, &mut channel, head, &route)
+            }
+            Err(error) => {
+                let at = proxy.circumstances(None, "");
+                exchange::answer(&mut channel, &error, &at, head.method(), After::Close)
+            }
+        };
+        self.phase = Phase::Listener(channel);
+        after
+    }
+
+    /// Says yes to a CONNECT and finds out from the first byte what the tunnel carries.
+    fn open_tunnel(&mut self, mut channel: TcpChannel, target: Authority, presented: Presented) -> After {
+        let deadline = Deadline::after(HANDSHAKE_TIME);
+        let opened = channel
+            .send(b"HTTP/1.1 200 Connection Established\r\n\r\n")
+            .and_then(|()| channel.flush_by(deadline))
+            .and_then(|()| match channel.received().first() {
+                Some(_) => Ok(()),
+                None => channel.receive_by(deadline).map(drop),
+            });
+        if opened.is_err() {
+            return After::Close;
+        }
+        let (channel, scheme): (Box<dyn Channel>, Scheme) = match channel.received().first() {
+            Some(&TLS_HANDSHAKE) => match self.proxy.acceptor.accept(channel, target.host(), deadline) {
+                Ok(channel) => (Box::new(channel), Scheme::Https),
+                Err(error) => {
+                    log_event!(Warn, "mitm TLS handshake failed", host = target, err = error);
+                    return After::Close;
+                }
+            },
+            // Some clients tunnel http:// too.
+            Some(byte) if byte.is_ascii_uppercase() => (Box::new(channel), Scheme::Http),
+            Some(_) => {
+                log_event!(Warn, "tunnel carries neither TLS nor HTTP; closed", host = target);
+                return After::Close;
+            }
+            None => return After::Close,
+        };
+        self.phase = Phase::Tunnel(Tunnel { channel, scheme, target, presented });
+        After::KeepAlive
+    }
+
+    /// A request inside a tunnel. `Host` cannot move it: the target is the one of the CONNECT.
+    fn serve_tunnel(&mut self, mut tunnel: Tunnel, head: &RequestHead) -> After {
+        let proxy = Arc::clone(&self.proxy);
+        let Presented { token, vault_hint } = &tunnel.presented;
+        let admitted =
+            head.check_host().map_err(Error::Malformed).and_then(|()| gate::inner_path(head)).and_then(
+                |path| {
+                    let scope = proxy.directory.scope(token, vault_hint.as_deref()).map_err(Error::Scope)?;
+                    Ok((path, scope))
+                },
+            );
+        let after = match admitted {
+            Ok((path, scope)) => {
+                let route = Route { target: &tunnel.target, scheme: tunnel.scheme, path, scope: &scope };
+                exchange::serve(&proxy, &mut *tunnel.channel, head, &route)
+            }
+            Err(error) => {
+                let at = proxy.circumstances(Some(&tunnel.target), "");
+                exchange::answer(&mut *tunnel.channel, &error, &at, head.method(), After::Close)
+            }
+        };
+        self.phase = Phase::Tunnel(tunnel);
+        after
+    }
+}
+
+/// The gate for a request to the listener: its target, then its token (contract B.3, B.4).
+fn admit<'h>(proxy: &Proxy, head: &'h RequestHead) -> Result<(Ask<'h>, Presented, Arc<Scope>), Error> {
+    let ask = gate::ask(head)?;
+    let presented = gate::presented(head.fields())?;
+    let scope =
+        proxy.directory.scope(&presented.token, presented.vault_hint.as_deref()).map_err(Error::Scope)?;
+    Ok((ask, presented, scope))
+}

@@ -1,0 +1,145 @@
+//! Connections to upstreams: pooled and alive, or judged, dialled and verified afresh.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::error::Error;
+use crate::authority::Authority;
+use crate::log_event;
+use crate::net::Deadline;
+use crate::net::channel::Channel;
+use crate::net::dial::dial;
+use crate::net::guard::{Guard, Refusal};
+use crate::tls::Connector;
+use crate::vault::Scheme;
+
+/// Limits of contract B.10.
+const CONNECT_TIME: Duration = Duration::from_secs(10);
+const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+const IDLE_TIME: Duration = Duration::from_secs(90);
+/// Idle connections kept to one upstream: as many agents of one vault may use it at once and pause.
+const IDLE_PER_KEY: usize = 64;
+/// Idle connections kept in all.
+const IDLE_TOTAL: usize = 512;
+
+/// All that makes two connections differ. The vault is part of it, so that a connection an upstream
+/// knows by anything a request said on it never serves another vault.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    pub(super) scheme: Scheme,
+    pub(super) target: Authority,
+    pub(super) vault_id: Arc<str>,
+}
+
+/// A connection to send a request on.
+pub(super) struct Upstream {
+    pub(super) channel: Box<dyn Channel>,
+    /// Whether it has served before: then it may have died unnoticed, and a request may be replayed.
+    pub(super) is_reused: bool,
+}
+
+/// An idle connection and since when it is.
+type Kept = (Box<dyn Channel>, Instant);
+
+/// Opens connections and keeps the idle ones.
+pub(super) struct Upstreams {
+    guard: Guard,
+    connector: Connector,
+    idle: Mutex<Idle>,
+}
+
+#[derive(Default)]
+struct Idle {
+    by_key: HashMap<Key, Vec<Kept>>,
+    total: usize,
+}
+
+impl Upstreams {
+    pub(super) fn new(guard: Guard, connector: Connector) -> Self {
+        Self { guard, connector, idle: Mutex::default() }
+    }
+
+    /// A pooled connection if one is alive, else a fresh one.
+    pub(super) fn checkout(&self, key: &Key) -> Result<Upstream, Error> {
+        while let Some(channel) = self.pop(key, Instant::now()) {
+            if channel.is_quiet() {
+                return Ok(Upstream { channel, is_reused: true });
+            }
+        }
+        self.open(key)
+    }
+
+    /// Opens a fresh connection: resolve, judge every address, dial a judged one, verify.
+    pub(super) fn open(&self, key: &Key) -> Result<Upstream, Error> {
+        let target = &key.target;
+        let addresses = self.guard.resolve(target).map_err(|refusal| {
+            log_event!(Debug, "upstream refused", target_host = target, error = refusal);
+            match refusal {
+                Refusal::Forbidden(_) => Error::Blocked,
+                Refusal::Unresolved(_) => Error::Unresolved,
+            }
+        })?;
+        let tcp = dial(&addresses, Deadline::after(CONNECT_TIME)).map_err(|error| {
+            log_event!(Debug, "upstream request failed", target_host = target, error = error);
+            if error.kind() == io::ErrorKind::TimedOut { Error::UpstreamTimeout } else { Error::Unreachable }
+        })?;
+        let channel: Box<dyn Channel> = match key.scheme {
+            Scheme::Http => Box::new(tcp),
+            Scheme::Https => {
+                let deadline = Deadline::after(HANDSHAKE_TIME);
+                let tls = self.connector.connect(tcp, target.host(), deadline).map_err(|error| {
+                    // rustls names certificates and alerts, never bytes of the stream.
+                    log_event!(Warn, "upstream TLS handshake failed", target_host = target, error = error);
+                    Error::UpstreamTls
+                })?;
+                Box::new(tls)
+            }
+        };
+        Ok(Upstream { channel, is_reused: false })
+    }
+
+    /// Keeps a connection whose exchange ended exactly where its framing said.
+    pub(super) fn checkin(&self, key: Key, mut channel: Box<dyn Channel>, now: Instant) {
+        channel.release();
+        let mut idle = self.lock();
+        let full =
+            idle.total >= IDLE_TOTAL || idle.by_key.get(&key).is_some_and(|kept| kept.len() >= IDLE_PER_KEY);
+        if !full {
+            idle.total += 1;
+            idle.by_key.entry(key).or_default().push((channel, now));
+        }
+    }
+
+    /// Closes what has been idle too long; when to call again.
+    pub(super) fn purge(&self, now: Instant) -> Option<Instant> {
+        let mut expired = Vec::new();
+        let mut idle = self.lock();
+        for kept in idle.by_key.values_mut() {
+            // Pushed at the end, so the oldest stand in front.
+            let count = kept.iter().take_while(|(_, since)| now >= *since + IDLE_TIME).count();
+            expired.extend(kept.drain(..count));
+        }
+        idle.by_key.retain(|_, kept| !kept.is_empty());
+        idle.total -= expired.len();
+        let next =
+            idle.by_key.values().filter_map(|kept| kept.first()).map(|(_, since)| *since + IDLE_TIME).min();
+        drop(idle);
+        drop(expired);
+        next
+    }
+
+    fn pop(&self, key: &Key, now: Instant) -> Option<Box<dyn Channel>> {
+        let mut idle = self.lock();
+        let (channel, since) = idle.by_key.get_mut(key)?.pop()?;
+        idle.total -= 1;
+        // The most recent one is the most likely to be alive; if it is too old, so are the others.
+        (now < since + IDLE_TIME).then_some(channel)
+    }
+
+    /// Nothing inside the lock can panic half way.
+    fn lock(&self) -> MutexGuard<'_, Idle> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
