@@ -1,6 +1,8 @@
 //! Agent Vault: credentials for containers, attached at the proxy boundary.
 
 pub mod authority;
+pub mod cli;
+pub mod client;
 pub mod failure;
 pub mod http1;
 pub mod log;

@@ -1,0 +1,191 @@
+//! What people type: argument list in, exit code out.
+//!
+//! A table of verbs drives everything: which words make a command, what its help says and which
+//! function carries it out. Help beats everything else on the line. Nothing is printed on failure from
+//! here: the failure travels to `main`, which prints it once.
+
+mod args;
+pub mod output;
+pub mod world;
+
+use std::ffi::{OsStr, OsString};
+
+use crate::failure::{Exit, Failure};
+pub use args::Args;
+pub use world::World;
+
+/// One command.
+struct Verb {
+    /// The words that name it, group first.
+    words: &'static [&'static str],
+    /// What follows the words on its usage line.
+    usage: &'static str,
+    /// One line for the list of commands.
+    about: &'static str,
+    run: fn(&World<'_>, Args) -> Result<Exit, Failure>,
+}
+
+/// Every command, in the order help shows them.
+const VERBS: &[Verb] = &[Verb { words: &["version"], usage: "", about: "Print the version", run: version }];
+
+/// Flags that take a value and may stand before the last command word (contract E.1).
+const GROUP_FLAGS: &[&str] = &["--vault", "--address"];
+
+/// Carries out a command line (without the program's name).
+pub fn main(line: Vec<OsString>, world: &World<'_>) -> Result<Exit, Failure> {
+    let line = without_telemetry(line);
+    let words = command_words(&line);
+    let end_of_flags = line.iter().position(|arg| arg == "--").unwrap_or(line.len());
+    let matched = best_match(&line, &words);
+    let wants_help = line[..end_of_flags].iter().any(|arg| arg == "--help" || arg == "-h");
+    match matched {
+        Match::Verb(verb) if wants_help => output::print(&verb_help(verb)),
+        Match::Verb(verb) => {
+            let spent = &words[..verb.words.len()];
+            let rest = line
+                .into_iter()
+                .enumerate()
+                .filter(|(at, _)| !spent.contains(at))
+                .map(|(_, arg)| arg)
+                .collect();
+            return (verb.run)(world, Args::new(rest));
+        }
+        Match::Group(words) => output::print(&group_help(&words)),
+        Match::Unknown { group, word } => {
+            let known = group.iter().fold("agent-vault".to_owned(), |text, word| text + " " + word);
+            return Err(Failure::usage(format!("unknown command {word:?} for {known:?}"))
+                .with_hint(format!("{known} --help lists the commands")));
+        }
+    }?;
+    Ok(Exit::Success)
+}
+
+/// What a line's words name.
+enum Match {
+    Verb(&'static Verb),
+    /// A group without a verb, or nothing at all.
+    Group(Vec<String>),
+    Unknown {
+        group: Vec<String>,
+        word: String,
+    },
+}
+
+/// Finds the verb with the most words in common; a verb's own arguments may follow.
+fn best_match(line: &[OsString], at: &[usize]) -> Match {
+    let words: Vec<&OsStr> = at.iter().map(|&at| line[at].as_os_str()).collect();
+    let is_prefix = |verb: &Verb| {
+        verb.words.len() <= words.len() && verb.words.iter().zip(&words).all(|(a, b)| OsStr::new(a) == *b)
+    };
+    if let Some(verb) = VERBS.iter().filter(|verb| is_prefix(verb)).max_by_key(|verb| verb.words.len()) {
+        return Match::Verb(verb);
+    }
+    let mut group = Vec::new();
+    for word in &words {
+        let depth = group.len();
+        let is_group = VERBS.iter().any(|verb| {
+            verb.words.len() > depth + 1
+                && verb.words[..depth].iter().eq(group.iter())
+                && OsStr::new(verb.words[depth]) == *word
+        });
+        if !is_group {
+            return Match::Unknown { group, word: word.to_string_lossy().into_owned() };
+        }
+        group.push(word.to_string_lossy().into_owned());
+    }
+    Match::Group(group)
+}
+
+/// Positions of the plain words in front of `--`: the only ones that can name a command.
+fn command_words(line: &[OsString]) -> Vec<usize> {
+    let mut at = Vec::new();
+    let mut skip_value = false;
+    for (index, arg) in line.iter().enumerate() {
+        if arg == "--" {
+            break;
+        }
+        let is_value = std::mem::replace(&mut skip_value, false);
+        if arg.as_encoded_bytes().starts_with(b"-") {
+            skip_value = GROUP_FLAGS.iter().any(|flag| arg == flag);
+        } else if !is_value {
+            at.push(index);
+        }
+    }
+    at
+}
+
+/// Old command lines may carry `--telemetry`; it is accepted and means nothing (contract E.1).
+fn without_telemetry(line: Vec<OsString>) -> Vec<OsString> {
+    let mut is_command = false;
+    line.into_iter()
+        .filter(|arg| {
+            is_command |= arg == "--";
+            let bytes = arg.as_encoded_bytes();
+            is_command || !(bytes == b"--telemetry" || bytes.starts_with(b"--telemetry="))
+        })
+        .collect()
+}
+
+fn verb_help(verb: &Verb) -> String {
+    format!("{}\n\nUsage:\n  agent-vault {}{}\n", verb.about, verb.words.join(" "), spaced(verb.usage))
+}
+
+fn group_help(group: &[String]) -> String {
+    let mut text =
+        String::from("Agent Vault: the app calls real APIs, the proxy attaches the key.\n\nCommands:\n");
+    let in_group =
+        |verb: &&Verb| verb.words.len() > group.len() && verb.words.iter().zip(group).all(|(a, b)| a == b);
+    let verbs: Vec<_> = VERBS.iter().filter(in_group).collect();
+    let width = verbs.iter().map(|verb| verb.words.join(" ").len()).max().unwrap_or(0);
+    for verb in verbs {
+        text.push_str(&format!("  {:width$}  {}\n", verb.words.join(" "), verb.about));
+    }
+    text.push_str("\nagent-vault COMMAND --help shows a command's arguments.\n");
+    text
+}
+
+fn spaced(usage: &str) -> String {
+    if usage.is_empty() { String::new() } else { format!(" {usage}") }
+}
+
+fn version(_: &World<'_>, args: Args) -> Result<Exit, Failure> {
+    args.finish()?;
+    output::print(&format!(
+        "agent-vault {} {}/{}\n",
+        env!("CARGO_PKG_VERSION"),
+        std::env::consts::OS,
+        std::env::consts::ARCH
+    ))?;
+    Ok(Exit::Success)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(text: &str) -> Vec<OsString> {
+        text.split_whitespace().map(OsString::from).collect()
+    }
+
+    #[test]
+    fn telemetry_is_dropped_only_in_front_of_the_command() {
+        assert_eq!(
+            without_telemetry(line("--telemetry=false run --telemetry -- x --telemetry")),
+            line("run -- x --telemetry")
+        );
+    }
+
+    #[test]
+    fn a_group_flags_value_is_not_a_command_word() {
+        let words = line("vault --vault prod service list -- run");
+        assert_eq!(command_words(&words), [0, 3, 4]);
+    }
+
+    #[test]
+    fn an_unknown_command_is_named() {
+        let world = World::new(&|_| None);
+        let failure = main(line("fly away"), &world).unwrap_err();
+        assert!(failure.message().contains("unknown command \"fly\" for \"agent-vault\""));
+        assert_eq!(failure.exit(), Exit::Usage);
+    }
+}

@@ -1,0 +1,58 @@
+//! What a command prints on success: tables for people, JSON for programs.
+
+use std::io::{self, Write};
+
+use crate::failure::Failure;
+
+/// Writes to stdout exactly what is given; a reader that went away is not a failure of ours.
+pub fn print(text: &str) -> Result<(), Failure> {
+    write_to(&mut io::stdout().lock(), text.as_bytes())
+}
+
+/// Writes bytes to stdout: a credential's value need not be text.
+pub fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
+    write_to(&mut io::stdout().lock(), bytes)
+}
+
+/// Writes a line to stderr: notes and warnings, never results.
+pub fn note(text: &str) {
+    drop(writeln!(io::stderr().lock(), "{text}"));
+}
+
+fn write_to(out: &mut impl Write, bytes: &[u8]) -> Result<(), Failure> {
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(format!("cannot write to stdout: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A table with upper-case headers and aligned columns.
+pub fn table(headers: &[&str], rows: &[Vec<String>]) -> String {
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        cells.chain(headers.get(column).map(|header| header.len())).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..headers.len()).map(width).collect();
+    let mut text = String::new();
+    let headers: Vec<String> = headers.iter().map(|header| (*header).to_owned()).collect();
+    for row in std::iter::once(&headers).chain(rows) {
+        let cells: Vec<String> =
+            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        text.push_str(cells.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let rows = vec![vec!["a".to_owned(), "xyz".to_owned()], vec!["long-name".to_owned(), "é".to_owned()]];
+        assert_eq!(table(&["NAME", "ID"], &rows), "NAME       ID\na          xyz\nlong-name  é\n");
+    }
+}

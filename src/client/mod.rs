@@ -1,0 +1,387 @@
+//! Blocking client of a broker's control API: what the command line and `run` ask it.
+//!
+//! A room of its own because it is the one place that knows the HTTP client library. It knows paths
+//! and bodies as its callers give them, turns every answer into a [`Reply`] or a typed [`Error`], and
+//! never prints. A token is a [`Secret`] and leaves it only as the `Authorization` field.
+//! One exchange, redirects included, ends within ten seconds (contract E.1).
+
+pub mod route;
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use ureq::http;
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
+
+use crate::secret::Secret;
+pub use route::ProxyVars;
+
+/// The whole of one exchange (contract E.1).
+const EXCHANGE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Longest answer that is read. A vault's credentials may be listed with their values, each up to
+/// 1 MiB, so this is far above what a healthy answer needs and still a bound.
+const MAX_BODY_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Redirects followed, as existing clients do; the token goes to the same host name only.
+const MAX_REDIRECTS: u32 = 3;
+
+/// What attributes a call to the command line (contract A.1).
+const CLIENT_FIELD: &str = concat!("cli/", env!("CARGO_PKG_VERSION"));
+
+/// How to reach a broker.
+#[derive(Clone, Debug, Default)]
+pub struct Settings<'a> {
+    /// Base URL of the control API; trailing slashes do not matter.
+    pub address: &'a str,
+    /// PEM of roots trusted beside the public ones, for a broker behind a private certificate.
+    pub extra_roots: Option<&'a [u8]>,
+    /// The proxy variables of the environment.
+    pub proxy: ProxyVars,
+}
+
+/// A broker's control API, as one caller.
+#[derive(Clone, Debug)]
+pub struct Client {
+    agent: ureq::Agent,
+    address: String,
+    token: Option<Secret>,
+    vault: Option<String>,
+}
+
+/// A successful answer.
+#[derive(Debug)]
+pub struct Reply {
+    status: u16,
+    fields: http::HeaderMap,
+    body: Vec<u8>,
+}
+
+/// Why a call has no [`Reply`].
+#[derive(Debug)]
+pub enum Error {
+    /// The address is not an `http://` or `https://` URL, or the settings do not fit it.
+    Settings(String),
+    /// No answer came back.
+    Transport(Cause),
+    /// The broker answered with something other than success.
+    Status { code: u16, body: Vec<u8> },
+    /// The answer is not the JSON it should be.
+    Malformed(serde_json::Error),
+}
+
+/// Why no answer came back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    Refused,
+    Unresolved,
+    TimedOut,
+    /// The broker's certificate, or TLS itself, is not acceptable.
+    Tls(String),
+    Other(String),
+}
+
+impl Client {
+    pub fn new(settings: &Settings<'_>) -> Result<Self, Error> {
+        let address = settings.address.trim_end_matches('/').to_owned();
+        let uri: http::Uri =
+            address.parse().map_err(|_| Error::Settings(format!("{:?} is not a URL", settings.address)))?;
+        if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none_or(str::is_empty) {
+            return Err(Error::Settings(format!("{:?} is not an http:// or https:// URL", settings.address)));
+        }
+        let mut config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(EXCHANGE_LIMIT))
+            .max_redirects(MAX_REDIRECTS)
+            .redirect_auth_headers(ureq::config::RedirectAuthHeaders::SameHost)
+            .user_agent(concat!("agent-vault/", env!("CARGO_PKG_VERSION")))
+            .proxy(route::proxy_for(&uri, &settings.proxy)?);
+        // The roots are only gathered where they are needed: a plain http broker, the usual case in a
+        // container network, costs no start-up time for them.
+        if uri.scheme_str() == Some("https") {
+            config = config.tls_config(tls_config(settings.extra_roots)?);
+        }
+        Ok(Self { agent: config.build().new_agent(), address, token: None, vault: None })
+    }
+
+    /// The same broker, called with a token.
+    #[must_use]
+    pub fn with_token(mut self, token: Secret) -> Self {
+        self.token = Some(token);
+        self
+    }
+
+    /// The same broker, with `X-Vault` naming the vault: read by `/discover` and proposals only.
+    #[must_use]
+    pub fn with_vault(mut self, vault: &str) -> Self {
+        self.vault = Some(vault.to_owned());
+        self
+    }
+
+    /// The base URL without trailing slashes.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    pub fn get(&self, path: &str) -> Result<Reply, Error> {
+        self.call("GET", path, None)
+    }
+
+    pub fn post(&self, path: &str, body: &Value) -> Result<Reply, Error> {
+        self.call("POST", path, Some(body))
+    }
+
+    pub fn put(&self, path: &str, body: &Value) -> Result<Reply, Error> {
+        self.call("PUT", path, Some(body))
+    }
+
+    pub fn patch(&self, path: &str, body: &Value) -> Result<Reply, Error> {
+        self.call("PATCH", path, Some(body))
+    }
+
+    pub fn delete(&self, path: &str, body: Option<&Value>) -> Result<Reply, Error> {
+        self.call("DELETE", path, body)
+    }
+
+    /// One exchange; anything but a 2xx is [`Error::Status`].
+    fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Reply, Error> {
+        let mut request = http::Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.address))
+            .header("X-AV-Client", CLIENT_FIELD);
+        if let Some(token) = &self.token {
+            request = request.header("Authorization", bearer(token)?);
+        }
+        if let Some(vault) = &self.vault {
+            request = request.header("X-Vault", vault);
+        }
+        let outcome = match body {
+            Some(body) => {
+                let bytes = serde_json::to_vec(body).map_err(Error::Malformed)?;
+                let request = request.header("Content-Type", "application/json").body(bytes);
+                self.agent.run(self.agent_request(request)?)
+            }
+            None => self.agent.run(self.agent_request(request.body(()))?),
+        };
+        let response = outcome.map_err(|error| Error::Transport(Cause::from(error)))?;
+        read_reply(response)
+    }
+
+    /// A request's construction fails only on a path or vault that cannot be sent.
+    fn agent_request<B>(&self, built: http::Result<http::Request<B>>) -> Result<http::Request<B>, Error> {
+        built.map_err(|error| Error::Settings(format!("request to {}: {error}", self.address)))
+    }
+}
+
+impl Reply {
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The first field of this name, when it is text.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        self.fields.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        serde_json::from_slice(&self.body).map_err(Error::Malformed)
+    }
+}
+
+impl Error {
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Status { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+
+    /// The broker's own words: the body's `message` or `error`.
+    pub fn broker_text(&self) -> Option<String> {
+        let Self::Status { body, .. } = self else {
+            return None;
+        };
+        let body: Value = serde_json::from_slice(body).ok()?;
+        let text = |key: &str| body.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
+        text("message").or_else(|| text("error")).map(str::to_owned)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Settings(text) => f.write_str(text),
+            Self::Transport(cause) => cause.fmt(f),
+            Self::Status { code, .. } => match self.broker_text() {
+                Some(text) => f.write_str(&text),
+                None => write!(f, "server returned status {code}"),
+            },
+            Self::Malformed(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl Cause {
+    /// Whether waiting may help: a broker that is still starting refuses or has no name yet.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Refused | Self::Unresolved | Self::TimedOut)
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused => f.write_str("connection refused"),
+            Self::Unresolved => f.write_str("no such host"),
+            Self::TimedOut => f.write_str("timed out"),
+            Self::Tls(text) | Self::Other(text) => f.write_str(text),
+        }
+    }
+}
+
+impl From<ureq::Error> for Cause {
+    fn from(error: ureq::Error) -> Self {
+        match error {
+            ureq::Error::Timeout(_) => Self::TimedOut,
+            ureq::Error::HostNotFound => Self::Unresolved,
+            ureq::Error::ConnectionFailed => Self::Refused,
+            ureq::Error::Rustls(error) => Self::Tls(tls_text(&error)),
+            ureq::Error::Tls(text) => Self::Tls(text.to_owned()),
+            ureq::Error::Io(error) => Self::from(error),
+            other => Self::Other(other.to_string()),
+        }
+    }
+}
+
+impl From<io::Error> for Cause {
+    fn from(error: io::Error) -> Self {
+        if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            return Self::Tls(tls_text(tls));
+        }
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused => Self::Refused,
+            io::ErrorKind::TimedOut => Self::TimedOut,
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => {
+                Self::Other("the connection was closed before an answer came".to_owned())
+            }
+            _ => Self::Other(error.to_string()),
+        }
+    }
+}
+
+/// Says what to look at when a broker's certificate is refused.
+fn tls_text(error: &rustls::Error) -> String {
+    match error {
+        rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer) => {
+            "the broker's certificate is not signed by a trusted root".to_owned()
+        }
+        rustls::Error::InvalidCertificate(reason) => format!("the broker's certificate is refused: {reason}"),
+        other => format!("TLS with the broker: {other}"),
+    }
+}
+
+/// The `Authorization` value, marked so that no library prints it.
+fn bearer(token: &Secret) -> Result<http::HeaderValue, Error> {
+    let mut bytes = b"Bearer ".to_vec();
+    bytes.extend_from_slice(token.expose());
+    let value = http::HeaderValue::from_bytes(&bytes);
+    zeroize::Zeroize::zeroize(&mut bytes);
+    let mut value = value.map_err(|_| Error::Settings("the token holds a byte no token has".to_owned()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn read_reply(response: http::Response<ureq::Body>) -> Result<Reply, Error> {
+    let (parts, mut body) = response.into_parts();
+    let body = body
+        .with_config()
+        .limit(MAX_BODY_BYTES)
+        .read_to_vec()
+        .map_err(|error| Error::Transport(Cause::from(error)))?;
+    let code = parts.status.as_u16();
+    if !parts.status.is_success() {
+        return Err(Error::Status { code, body });
+    }
+    Ok(Reply { status: code, fields: parts.headers, body })
+}
+
+/// Public roots and the given ones; the ring provider, which is linked already.
+fn tls_config(extra_roots: Option<&[u8]>) -> Result<TlsConfig, Error> {
+    let mut roots: Vec<Certificate<'static>> =
+        webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().map(|der| Certificate::from_der(der)).collect();
+    if let Some(pem) = extra_roots {
+        let before = roots.len();
+        for item in ureq::tls::parse_pem(pem) {
+            if let Ok(PemItem::Certificate(certificate)) = item {
+                roots.push(certificate);
+            }
+        }
+        if roots.len() == before {
+            return Err(Error::Settings("the broker CA file holds no certificate".to_owned()));
+        }
+    }
+    Ok(TlsConfig::builder()
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .root_certs(RootCerts::new_with_certs(&roots))
+        .build())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_an_http_url() {
+        for address in ["", "broker:14321", "ftp://broker", "/x", "http://"] {
+            let settings = Settings { address, ..Settings::default() };
+            assert!(matches!(Client::new(&settings), Err(Error::Settings(_))), "{address}");
+        }
+        let settings = Settings { address: "http://broker:14321//", ..Settings::default() };
+        assert_eq!(Client::new(&settings).unwrap().address(), "http://broker:14321");
+    }
+
+    #[test]
+    fn a_refusal_speaks_with_the_brokers_words() {
+        let error = |body: &str| Error::Status { code: 403, body: body.into() }.to_string();
+        assert_eq!(error(r#"{"error":"Member role required"}"#), "Member role required");
+        assert_eq!(
+            error(r#"{"error":"not_initialized","message":"No owner account exists."}"#),
+            "No owner account exists."
+        );
+        assert_eq!(error("<html>"), "server returned status 403");
+        assert_eq!(error(r#"{"error":true}"#), "server returned status 403");
+    }
+
+    #[test]
+    fn a_refused_connection_is_told_apart() {
+        // Bound and dropped, so the port was free a moment ago and nothing listens on it.
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let address = format!("http://127.0.0.1:{port}");
+        let client = Client::new(&Settings { address: &address, ..Settings::default() }).unwrap();
+        match client.get("/health") {
+            Err(Error::Transport(cause)) => {
+                assert_eq!(cause, Cause::Refused);
+                assert_eq!(cause.to_string(), "connection refused");
+                assert!(cause.may_pass());
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn debug_output_hides_the_token() {
+        let client = Client::new(&Settings { address: "http://x", ..Settings::default() }).unwrap();
+        let shown = format!("{:?}", client.with_token(Secret::from("av_agt_1234")));
+        assert!(!shown.contains("av_agt_1234"), "{shown}");
+    }
+}
