@@ -3,4 +3,9 @@
 //! Functions are named for their purpose, not for the call behind them, and turn every failure into an
 //! `io::Error`. The rooms above see only safe functions.
 
+pub mod environ;
+pub mod harden;
+pub mod process;
 pub mod ready;
+pub mod signals;
+pub mod terminal;
