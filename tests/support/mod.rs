@@ -1,0 +1,23 @@
+//! What tests on the real binary share: an [`Origin`], a [`Broker`], and programs with deadlines.
+//!
+//! Nothing here waits for a while, binds a fixed port or passes the test's environment on.
+
+#![allow(dead_code, unused_imports, reason = "every test file uses its own part of this")]
+
+mod broker;
+mod origin;
+mod process;
+mod tools;
+
+pub(crate) use broker::{BINARY, Broker, bare};
+pub(crate) use origin::{Origin, Received};
+pub(crate) use process::{Ended, PATIENCE, Running, TempDir, run};
+pub(crate) use tools::{find, need, search_path, skip, succeeds, target_dir};
+
+/// A credential no program invents, so that finding it anywhere is finding a leak.
+pub(crate) const SECRET: &str = "sk_test_51Vw8kQ2xN0t4Real9secretZZ";
+
+/// Whether `needle` is in `heap`, which may hold anything.
+pub(crate) fn contains(heap: &[u8], needle: &str) -> bool {
+    heap.windows(needle.len()).any(|window| window == needle.as_bytes())
+}
