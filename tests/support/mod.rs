@@ -7,6 +7,7 @@
 mod broker;
 mod origin;
 mod process;
+pub(crate) mod rig;
 mod tools;
 
 pub(crate) use broker::{BINARY, Broker, bare};

@@ -1,0 +1,340 @@
+//! The proxy on the wire: what goes in, what the origin sees, what comes back, byte by byte.
+
+mod support;
+
+use std::io::{Read as _, Write as _};
+use std::net::Shutdown;
+
+use agent_vault::proxy::Limits;
+use agent_vault::vault::UnmatchedPolicy;
+use agent_vault::vault::service::{Auth, Service};
+use support::Origin;
+use support::rig::{AUTH, Rig, Rules, Script, bearer, expect, read_answer, read_head};
+
+const HOST: &str = "api.example.test";
+
+fn rig_for(service: Service) -> Rig {
+    Rig::start(Rules { services: vec![service], ..Rules::default() })
+}
+
+/// An origin that answers each request with `reply` and checks nothing.
+fn replying(reply: &'static str) -> Script {
+    Script::start(move |mut stream, _| {
+        while !read_head(&mut stream).is_empty() {
+            stream.write_all(reply.as_bytes()).unwrap();
+        }
+    })
+}
+
+#[test]
+fn a_tunnel_attaches_the_credential_and_keeps_both_sides_open() {
+    let origin = Origin::tls(&[HOST]);
+    let roots = vec![origin.ca_pem().as_bytes().to_vec()];
+    let rig = Rig::start(Rules { services: vec![bearer(HOST, None)], roots, ..Rules::default() });
+    let mut tunnel = rig.tunnel(HOST, origin.port());
+    for number in 0..3 {
+        let request = format!(
+            "POST /v1/{number}?q=1 HTTP/1.1\r\nHost: evil.example\r\nAuthorization: Bearer attacker\r\n\
+             X-Vault: v\r\nContent-Length: 4\r\n\r\nbody"
+        );
+        tunnel.write_all(request.as_bytes()).unwrap();
+        let (head, _) = read_answer(&mut tunnel);
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        assert!(!head.contains("s3cret-value"));
+        let seen = origin.next(number);
+        assert_eq!((seen.method.as_str(), seen.body.as_slice()), ("POST", &b"body"[..]));
+        assert_eq!(seen.target, format!("/v1/{number}?q=1"));
+        assert_eq!(seen.field("authorization"), Some("Bearer s3cret-value"));
+        assert_eq!(seen.field("host"), Some(format!("{HOST}:{}", origin.port()).as_str()));
+        assert_eq!(seen.field("x-vault"), None);
+    }
+}
+
+#[test]
+fn absolute_form_goes_to_the_uri_and_not_to_the_host_field() {
+    let origin = Origin::plain();
+    let rig = rig_for(bearer(HOST, Some(origin.port())));
+    let mut client = rig.connect();
+    for number in 0..2 {
+        let url = format!("http://{HOST}:{}/x", origin.port());
+        write!(client, "GET {url} HTTP/1.1\r\nHost: other.example\r\n{AUTH}Accept: a\r\naccept: b\r\n\r\n")
+            .unwrap();
+        assert!(read_answer(&mut client).0.starts_with("HTTP/1.1 200 "));
+        let seen = origin.next(number);
+        assert_eq!(seen.field("authorization"), Some("Bearer s3cret-value"));
+        assert_eq!(seen.field("proxy-authorization"), None);
+        let accepts: Vec<&(String, String)> =
+            seen.fields.iter().filter(|(name, _)| name.eq_ignore_ascii_case("accept")).collect();
+        assert_eq!(accepts.len(), 2);
+    }
+}
+
+#[test]
+fn a_tunnel_may_carry_plain_http() {
+    let origin = Origin::plain();
+    let rig = rig_for(bearer(HOST, Some(origin.port())));
+    let mut client = rig.connect();
+    // The request comes right behind the CONNECT, before our answer.
+    write!(
+        client,
+        "CONNECT {HOST}:{} HTTP/1.1\r\n{AUTH}\r\nGET /x HTTP/1.1\r\nHost: x\r\n\r\n",
+        origin.port()
+    )
+    .unwrap();
+    expect(&mut client, "HTTP/1.1 200 Connection Established\r\n\r\n");
+    assert!(read_answer(&mut client).0.starts_with("HTTP/1.1 200 "));
+    assert_eq!(origin.last().field("authorization"), Some("Bearer s3cret-value"));
+}
+
+#[test]
+fn refusals_have_their_status_and_reason() {
+    let rig = Rig::start(Rules {
+        services: vec![bearer(HOST, None)],
+        policy: UnmatchedPolicy::Deny,
+        names: vec![HOST, "other.test"],
+        ..Rules::default()
+    });
+    let bad_auth = "Proxy-Authorization: Bearer nope\r\n";
+    let wrong_vault = "Proxy-Authorization: Basic YXZfYWd0X3Rlc3Q6cHJvZA==\r\n";
+    let url = format!("http://{HOST}/");
+    for (line, fields, status, reason) in [
+        ("CONNECT api.example.test", AUTH, 400, "no_target_port"),
+        ("CONNECT has@at.com:443", AUTH, 400, "invalid_host"),
+        ("GET /x", AUTH, 400, "not_a_proxy_request"),
+        ("POST https://api.example.test/", AUTH, 400, "not_a_proxy_request"),
+        ("CONNECT api.example.test:443", "", 407, "authorization_required"),
+        ("CONNECT api.example.test:443", bad_auth, 407, "invalid_token"),
+        ("CONNECT api.example.test:443", wrong_vault, 403, "vault_forbidden"),
+        ("GET http://other.test/", AUTH, 403, "forbidden"),
+        (&format!("GET {url}"), AUTH, 403, "plain_http"),
+        (&format!("TRACE {url}"), AUTH, 405, "method_refused"),
+    ] {
+        let mut client = rig.connect();
+        write!(client, "{line} HTTP/1.1\r\nHost: h\r\n{fields}\r\n").unwrap();
+        let (head, body) = read_answer(&mut client);
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{line}: {head}{body}");
+        assert!(head.contains(&format!("X-Agent-Vault-Reason: {reason}\r\n")), "{line}: {head}");
+        assert_eq!(head.contains("Proxy-Authenticate: Basic realm=\"agent-vault\"\r\n"), status == 407);
+    }
+}
+
+#[test]
+fn malformed_requests_are_refused_and_the_connection_ends() {
+    let rig = rig_for(bearer(HOST, None));
+    let url = format!("POST http://{HOST}/ HTTP/1.1\r\nHost: h\r\n{AUTH}");
+    for (request, status) in [
+        ("GET / HTTP/1.1\nHost: a\r\n\r\n".to_owned(), 400),
+        ("GET / HTTP/2.0\r\nHost: a\r\n\r\n".to_owned(), 505),
+        ("GET http://a.test/ HTTP/1.1\r\n\r\n".to_owned(), 400),
+        ("GET http://a.test/ HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n".to_owned(), 400),
+        (format!("{url}Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello"), 400),
+        (format!("{url}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), 400),
+        (format!("{url}Content-Length: +5\r\n\r\nhello"), 400),
+        (format!("{url}Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"), 501),
+        (format!("{url}X : y\r\n\r\n"), 400),
+    ] {
+        let mut client = rig.connect();
+        client.write_all(request.as_bytes()).unwrap();
+        let (head, _) = read_answer(&mut client);
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{request:?}: {head}");
+        assert!(head.contains("Connection: close\r\n"), "{head}");
+        client.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    }
+}
+
+#[test]
+fn a_chunked_upload_and_a_chunked_response_keep_their_framing() {
+    let script = Script::start(|mut stream, _| {
+        let head = read_head(&mut stream);
+        assert!(
+            head.contains("Transfer-Encoding: chunked\r\n") && !head.contains("Content-Length"),
+            "{head}"
+        );
+        expect(&mut stream, "5\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n");
+        let reply = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-Kept: 1\r\n\r\n3\r\nabc\r\n0\r\nX-End: 2\r\n\r\n";
+        stream.write_all(reply.as_bytes()).unwrap();
+    });
+    let rig = rig_for(bearer(HOST, Some(script.port)));
+    let mut client = rig.connect();
+    write!(
+        client,
+        "POST http://{HOST}:{}/ HTTP/1.1\r\nHost: h\r\n{AUTH}Transfer-Encoding: chunked\r\n\r\n\
+         5;ext=1\r\nhello\r\n0\r\nX-Sum: 1\r\nAuthorization: no\r\n\r\n",
+        script.port
+    )
+    .unwrap();
+    expect(
+        &mut client,
+        "HTTP/1.1 200 OK\r\nX-Kept: 1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-End: 2\r\n\r\n",
+    );
+}
+
+#[test]
+fn a_body_that_ends_with_the_connection_becomes_chunked() {
+    let script = Script::start(|mut stream, _| {
+        read_head(&mut stream);
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\nall of it").unwrap();
+    });
+    let rig = rig_for(bearer(HOST, Some(script.port)));
+    let url = format!("http://{HOST}:{}/", script.port);
+    let mut client = rig.connect();
+    write!(client, "GET {url} HTTP/1.1\r\nHost: h\r\n{AUTH}\r\n").unwrap();
+    assert_eq!(read_head(&mut client), "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let mut old = rig.connect();
+    write!(old, "GET {url} HTTP/1.0\r\n{AUTH}\r\n").unwrap();
+    let mut all = String::new();
+    old.read_to_string(&mut all).unwrap();
+    assert_eq!(all, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nall of it");
+}
+
+#[test]
+fn interim_responses_pass_and_an_early_answer_ends_the_upload() {
+    let script = Script::start(|mut stream, _| {
+        read_head(&mut stream);
+        let reply = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n\
+                     HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno";
+        stream.write_all(reply.as_bytes()).unwrap();
+        let mut rest = Vec::new();
+        drop(stream.read_to_end(&mut rest));
+    });
+    let rig = rig_for(bearer(HOST, Some(script.port)));
+    let mut client = rig.connect();
+    let url = format!("http://{HOST}:{}/", script.port);
+    write!(
+        client,
+        "PUT {url} HTTP/1.1\r\nHost: h\r\n{AUTH}Expect: 100-continue\r\nContent-Length: 9\r\n\r\n"
+    )
+    .unwrap();
+    expect(
+        &mut client,
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n\
+         HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno",
+    );
+}
+
+#[test]
+fn a_reused_upstream_that_died_costs_one_safe_replay() {
+    // Each connection serves one request, then closes without notice.
+    let script = Script::start(|mut stream, number| {
+        read_head(&mut stream);
+        let reply = format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{number}");
+        stream.write_all(reply.as_bytes()).unwrap();
+        // The second request on this connection is swallowed.
+        read_head(&mut stream);
+    });
+    let rig = rig_for(bearer(HOST, Some(script.port)));
+    let mut client = rig.connect();
+    let url = format!("http://{HOST}:{}/", script.port);
+    for number in ["0", "1"] {
+        write!(client, "GET {url} HTTP/1.1\r\nHost: h\r\n{AUTH}\r\n").unwrap();
+        let (head, body) = read_answer(&mut client);
+        assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+        assert_eq!(body, number);
+    }
+    write!(client, "POST {url} HTTP/1.1\r\nHost: h\r\n{AUTH}Content-Length: 1\r\n\r\nx").unwrap();
+    let (head, body) = read_answer(&mut client);
+    assert!(head.starts_with("HTTP/1.1 502 "), "a POST is not sent twice: {head}{body}");
+    assert!(head.contains("X-Agent-Vault-Reason: upstream_closed\r\n"));
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    let script = replying("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    let rig = rig_for(bearer(HOST, Some(script.port)));
+    let mut client = rig.connect();
+    let one = format!("GET http://{HOST}:{}/ HTTP/1.1\r\nHost: h\r\n{AUTH}\r\n", script.port);
+    client.write_all(one.repeat(5).as_bytes()).unwrap();
+    for _ in 0..5 {
+        expect(&mut client, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    }
+}
+
+#[test]
+fn limits_refuse_before_the_upstream_is_touched() {
+    let script = Script::start(|_, _| panic!("the upstream was touched"));
+    let limits = Limits { max_request_bytes: 512, max_response_bytes: None };
+    let service = bearer(HOST, Some(script.port));
+    let rig = Rig::start(Rules { services: vec![service], limits, ..Rules::default() });
+    let mut client = rig.connect();
+    let url = format!("http://{HOST}:{}/", script.port);
+    write!(client, "POST {url} HTTP/1.1\r\nHost: h\r\n{AUTH}Content-Length: 1024\r\n\r\n").unwrap();
+    let (head, body) = read_answer(&mut client);
+    assert!(head.starts_with("HTTP/1.1 413 ") && body == "Request Entity Too Large\n", "{head}{body}");
+}
+
+#[test]
+fn upstream_failures_have_names() {
+    let unreachable = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap().port()
+    };
+    let garbage = replying("SSH-2.0-OpenSSH\r\n\r\n");
+    let closing = Script::start(|mut stream, _| drop(read_head(&mut stream)));
+    let untrusted = Origin::tls(&[HOST]);
+    for (port, status, reason) in [
+        (unreachable, 502, "upstream_unreachable"),
+        (garbage.port, 502, "upstream_malformed"),
+        (closing.port, 502, "upstream_closed"),
+    ] {
+        let rig = rig_for(bearer(HOST, Some(port)));
+        let mut client = rig.connect();
+        write!(client, "GET http://{HOST}:{port}/ HTTP/1.1\r\nHost: h\r\n{AUTH}\r\n").unwrap();
+        let (head, body) = read_answer(&mut client);
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}{body}");
+        assert!(head.contains(&format!("X-Agent-Vault-Reason: {reason}\r\n")), "{head}");
+        assert!(head.contains("X-Agent-Vault-Proxy-Error: true\r\n") && !body.contains("s3cret"));
+    }
+    let rig = rig_for(bearer(HOST, None));
+    let mut tunnel = rig.tunnel(HOST, untrusted.port());
+    tunnel.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+    let (head, body) = read_answer(&mut tunnel);
+    assert!(
+        head.contains("X-Agent-Vault-Reason: upstream_tls\r\n") && body.contains("bad gateway"),
+        "{head}{body}"
+    );
+    assert!(untrusted.requests().is_empty());
+}
+
+#[test]
+fn a_private_address_is_not_dialled_by_default() {
+    let script = Script::start(|_, _| panic!("the upstream was touched"));
+    let service = bearer(HOST, Some(script.port));
+    let rig = Rig::start(Rules { services: vec![service], allow_private: false, ..Rules::default() });
+    let mut client = rig.connect();
+    write!(client, "GET http://{HOST}:{}/ HTTP/1.1\r\nHost: h\r\n{AUTH}\r\n", script.port).unwrap();
+    let (head, _) = read_answer(&mut client);
+    assert!(head.starts_with("HTTP/1.1 403 ") && head.contains("X-Agent-Vault-Reason: network_blocked\r\n"));
+}
+
+#[test]
+fn passthrough_leaves_the_clients_own_credential_alone() {
+    let origin = Origin::plain();
+    let service = Service { auth: Auth::Passthrough, ..bearer(HOST, None) };
+    let rig = rig_for(service);
+    let mut client = rig.connect();
+    let url = format!("http://{HOST}:{}/", origin.port());
+    write!(client, "GET {url} HTTP/1.1\r\nHost: h\r\n{AUTH}Authorization: own\r\nCookie: c=1\r\n\r\n")
+        .unwrap();
+    assert!(read_answer(&mut client).0.starts_with("HTTP/1.1 200 "));
+    assert_eq!(origin.last().field("authorization"), Some("own"));
+    assert_eq!(origin.last().field("cookie"), Some("c=1"));
+}
+
+#[test]
+fn an_idle_tunnel_is_parked_and_wakes_up() {
+    let origin = Origin::tls(&[HOST]);
+    let roots = vec![origin.ca_pem().as_bytes().to_vec()];
+    let rig = Rig::start(Rules { services: vec![bearer(HOST, None)], roots, ..Rules::default() });
+    let mut tunnels: Vec<_> = (0..8).map(|_| rig.tunnel(HOST, origin.port())).collect();
+    for round in 0..2 {
+        // Each round outlasts the time a thread lingers for the tunnels served first.
+        for (number, tunnel) in tunnels.iter_mut().enumerate() {
+            tunnel.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+            assert!(read_answer(tunnel).0.starts_with("HTTP/1.1 200 "));
+            origin.next(round * 8 + number);
+        }
+        let pause = std::sync::mpsc::channel::<()>();
+        assert!(pause.1.recv_timeout(std::time::Duration::from_millis(250)).is_err());
+    }
+}

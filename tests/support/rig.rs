@@ -1,0 +1,234 @@
+//! The proxy by itself, in this process: rules from the test, sockets real.
+//!
+//! For what has to be said byte by byte. Everything a person relies on is tested on the real binary;
+//! this rig is for the wire, where a broker around it would only be slower.
+
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use agent_vault::net::guard::Guard;
+use agent_vault::net::reactor::{self, Reactor};
+use agent_vault::proxy::{Ingress, Limits, Proxy};
+use agent_vault::secret::Secret;
+use agent_vault::tls::ca::Root;
+use agent_vault::tls::leaf::Leaves;
+use agent_vault::tls::{Acceptor, Connector};
+use agent_vault::vault::scope::{Actor, Directory, Role, Scope, ScopeError, SnapshotUnavailable};
+use agent_vault::vault::service::{Auth, HostPattern, Service};
+use agent_vault::vault::{Snapshot, UnmatchedPolicy};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+pub(crate) const TOKEN: &str = "av_agt_test";
+/// `Proxy-Authorization` for [`TOKEN`].
+pub(crate) const AUTH: &str = "Proxy-Authorization: Bearer av_agt_test\r\n";
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running proxy.
+pub(crate) struct Rig {
+    address: SocketAddr,
+    root_pem: String,
+    stop: Option<TcpStream>,
+    main: Option<thread::JoinHandle<()>>,
+}
+
+/// What a rig is started with.
+pub(crate) struct Rules {
+    pub(crate) services: Vec<Service>,
+    pub(crate) credentials: Vec<(&'static str, &'static str)>,
+    pub(crate) policy: UnmatchedPolicy,
+    pub(crate) limits: Limits,
+    pub(crate) roots: Vec<Vec<u8>>,
+    pub(crate) names: Vec<&'static str>,
+    pub(crate) allow_private: bool,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            services: Vec::new(),
+            credentials: vec![("TOKEN", "s3cret-value")],
+            policy: UnmatchedPolicy::Passthrough,
+            limits: Limits::default(),
+            roots: Vec::new(),
+            names: vec!["api.example.test"],
+            allow_private: true,
+        }
+    }
+}
+
+/// A bearer service with `TOKEN` for a host and port.
+pub(crate) fn bearer(host: &str, port: Option<u16>) -> Service {
+    Service {
+        name: "api".to_owned(),
+        host: HostPattern::Exact(host.to_owned()),
+        port,
+        path: String::new(),
+        enabled: None,
+        auth: Auth::Bearer { token: "TOKEN".to_owned() },
+        substitutions: Vec::new(),
+    }
+}
+
+struct OneVault(Arc<Scope>, Arc<Snapshot>);
+
+impl Directory for OneVault {
+    fn scope(&self, token: &Secret, hint: Option<&str>) -> Result<Arc<Scope>, ScopeError> {
+        if *token != Secret::from(TOKEN) {
+            return Err(ScopeError::InvalidToken);
+        }
+        if hint.is_some_and(|hint| hint != "default") {
+            Err(ScopeError::Forbidden)
+        } else {
+            Ok(Arc::clone(&self.0))
+        }
+    }
+
+    fn snapshot(&self, _scope: &Scope) -> Result<Arc<Snapshot>, SnapshotUnavailable> {
+        Ok(Arc::clone(&self.1))
+    }
+}
+
+impl Rig {
+    pub(crate) fn start(rules: Rules) -> Self {
+        let credentials: HashMap<String, Secret> =
+            rules.credentials.iter().map(|(key, value)| ((*key).to_owned(), Secret::from(*value))).collect();
+        let snapshot = Snapshot::new(rules.services, &credentials, rules.policy);
+        let scope = Scope {
+            actor: Actor::Agent("agent-1".into()),
+            vault_id: "vault-1".into(),
+            vault_name: "default".into(),
+            role: Role::Proxy,
+        };
+        let leaves = Arc::new(Leaves::new(Root::generate(SystemTime::now()).unwrap(), None).unwrap());
+        let root_pem = leaves.root_pem().to_owned();
+        let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let names = rules.names.iter().map(|name| ((*name).to_owned(), loopback)).collect();
+        let proxy = Arc::new(Proxy::new(
+            Arc::new(OneVault(Arc::new(scope), Arc::new(snapshot))),
+            Acceptor::new(leaves).unwrap(),
+            Connector::new(&rules.roots).unwrap(),
+            Guard::new(rules.allow_private, Vec::new()).with_overrides(names),
+            rules.limits,
+            "http://broker.test",
+        ));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let knob = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stop = TcpStream::connect(knob.local_addr().unwrap()).unwrap();
+        let stopped = knob.accept().unwrap().0;
+        let main = thread::Builder::new()
+            .spawn(move || {
+                let mut reactor = Reactor::new(reactor::Limits::default()).unwrap();
+                reactor.listen(listener, Arc::new(Ingress(proxy))).unwrap();
+                reactor.watch(std::os::fd::AsRawFd::as_raw_fd(&stopped)).unwrap();
+                reactor.turn(None).unwrap();
+                reactor.stop_accepting();
+                reactor.drain(Instant::now() + PATIENCE).unwrap();
+                assert_eq!(reactor.counts().panicked, 0, "a connection panicked");
+            })
+            .unwrap();
+        Self { address, root_pem, stop: Some(stop), main: Some(main) }
+    }
+
+    /// A connection to the listener.
+    pub(crate) fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    /// A tunnel to `host:port`, TLS done.
+    pub(crate) fn tunnel(&self, host: &'static str, port: u16) -> StreamOwned<ClientConnection, TcpStream> {
+        let mut stream = self.connect();
+        write!(stream, "CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n{AUTH}\r\n").unwrap();
+        assert_eq!(read_head(&mut stream), "HTTP/1.1 200 Connection Established\r\n\r\n");
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.root_pem.as_bytes()).unwrap()).unwrap();
+        let config = ClientConfig::builder_with_provider(agent_vault::tls::provider())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let name = ServerName::try_from(host).unwrap();
+        StreamOwned::new(ClientConnection::new(Arc::new(config), name).unwrap(), stream)
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        let ended = self.main.take().map(thread::JoinHandle::join);
+        if !thread::panicking() {
+            assert!(matches!(ended, Some(Ok(()))), "the proxy did not end well");
+        }
+    }
+}
+
+/// Reads up to the empty line.
+pub(crate) fn read_head(stream: &mut impl Read) -> String {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read(&mut byte) {
+            Ok(1) => head.push(byte[0]),
+            Ok(_) => break,
+            Err(error) => panic!("no head: {error}; so far {:?}", String::from_utf8_lossy(&head)),
+        }
+    }
+    String::from_utf8(head).unwrap()
+}
+
+/// Reads exactly as many bytes as `expected` has and compares.
+pub(crate) fn expect(stream: &mut impl Read, expected: &str) {
+    let mut found = vec![0; expected.len()];
+    let mut known = 0;
+    while known < found.len() {
+        match stream.read(&mut found[known..]) {
+            Ok(0) => break,
+            Ok(count) => known += count,
+            Err(error) => panic!("{error}; so far {:?}", String::from_utf8_lossy(&found[..known])),
+        }
+    }
+    assert_eq!(String::from_utf8_lossy(&found[..known]), expected);
+}
+
+/// A head and the body its `Content-Length` announces.
+pub(crate) fn read_answer(stream: &mut impl Read) -> (String, String) {
+    let head = read_head(stream);
+    let length = head
+        .lines()
+        .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ").map(str::to_owned))
+        .map_or(0, |length| length.parse().unwrap());
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).unwrap();
+    (head, String::from_utf8(body).unwrap())
+}
+
+/// A plain origin that does to each connection what the script says.
+pub(crate) struct Script {
+    pub(crate) port: u16,
+}
+
+impl Script {
+    pub(crate) fn start(script: impl Fn(TcpStream, usize) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let script = Arc::new(script);
+        thread::Builder::new()
+            .spawn(move || {
+                for (number, stream) in listener.incoming().flatten().enumerate() {
+                    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                    let script = Arc::clone(&script);
+                    thread::Builder::new().spawn(move || script(stream, number)).unwrap();
+                }
+            })
+            .unwrap();
+        Self { port }
+    }
+}
