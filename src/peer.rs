@@ -5,7 +5,8 @@
 
 use std::io;
 
-use crate::http1::chunked::{Decoder, Piece};
+use crate::http1::body::{BodyError, BodyReader};
+use crate::http1::chunked::Piece;
 use crate::http1::framing::Framing;
 use crate::http1::head::{RequestHead, ResponseHead};
 use crate::http1::respond::{After, Answer};
@@ -32,6 +33,15 @@ pub enum ReadError {
 impl From<http1::Error> for ReadError {
     fn from(error: http1::Error) -> Self {
         Self::Malformed(error)
+    }
+}
+
+impl From<BodyError> for ReadError {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::Malformed(error) => Self::Malformed(error),
+            BodyError::Cut => Self::Cut,
+        }
     }
 }
 
@@ -71,33 +81,26 @@ pub fn read_body(
     deadline: Deadline,
 ) -> Result<Vec<u8>, ReadError> {
     let mut body = Vec::new();
-    let mut decoder = Decoder::default();
+    let mut reader = BodyReader::new(framing);
+    let mut ended = false;
     loop {
-        let input = channel.received();
-        let (taken, is_over) = match framing {
-            Framing::Empty => (0, true),
-            Framing::UntilClose => (take(&mut body, input), false),
-            Framing::Length(length) => {
-                let left = usize::try_from(length).map_err(|_| ReadError::BodyTooLarge)? - body.len();
-                (take(&mut body, &input[..left.min(input.len())]), left <= input.len())
+        let taken = match reader.next(channel.received(), ended)? {
+            Piece::Incomplete => {
+                ended = channel.receive_by(deadline)? == Receive::End;
+                continue;
             }
-            Framing::Chunked => match decoder.next(input)? {
-                Piece::Incomplete => (0, false),
-                Piece::Framing(count) => (count, false),
-                Piece::Data(count) => (take(&mut body, &input[..count]), false),
-                Piece::End(count) => (count, true),
-            },
+            Piece::Framing(count) => count,
+            Piece::Data(count) if body.len() + count > limit => return Err(ReadError::BodyTooLarge),
+            Piece::Data(count) => {
+                body.extend_from_slice(&channel.received()[..count]);
+                count
+            }
+            Piece::End(count) => {
+                channel.consume(count);
+                return Ok(body);
+            }
         };
         channel.consume(taken);
-        if body.len() > limit {
-            return Err(ReadError::BodyTooLarge);
-        }
-        if is_over {
-            return Ok(body);
-        }
-        if taken == 0 && channel.receive_by(deadline)? == Receive::End {
-            return if framing == Framing::UntilClose { Ok(body) } else { Err(ReadError::Cut) };
-        }
     }
 }
 
@@ -126,11 +129,6 @@ pub fn linger(channel: &mut dyn Channel, deadline: Deadline) {
             return;
         }
     }
-}
-
-fn take(body: &mut Vec<u8>, input: &[u8]) -> usize {
-    body.extend_from_slice(input);
-    input.len()
 }
 
 fn read_head(

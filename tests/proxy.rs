@@ -7,7 +7,7 @@ use std::net::Shutdown;
 
 use agent_vault::proxy::Limits;
 use agent_vault::vault::UnmatchedPolicy;
-use agent_vault::vault::service::{Auth, Service};
+use agent_vault::vault::service::{Auth, Service, Substitution, Surface};
 use support::Origin;
 use support::rig::{AUTH, Rig, Rules, Script, bearer, expect, read_answer, read_head};
 
@@ -144,6 +144,132 @@ fn malformed_requests_are_refused_and_the_connection_ends() {
 }
 
 #[test]
+fn a_small_body_of_unknown_length_goes_out_with_its_length() {
+    let origin = Origin::plain();
+    let rig = rig_for(bearer(HOST, Some(origin.port())));
+    let mut client = rig.connect();
+    let url = format!("http://{HOST}:{}/", origin.port());
+    let fields = format!("{AUTH}Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n");
+    write!(client, "POST {url} HTTP/1.1\r\nHost: h\r\n{fields}\r\n").unwrap();
+    expect(&mut client, "HTTP/1.1 100 Continue\r\n\r\n");
+    client.write_all(b"c\r\nhello, world\r\n").unwrap();
+    client.write_all(b"5\r\nagain\r\n0\r\n\r\n").unwrap();
+    assert!(read_answer(&mut client).0.starts_with("HTTP/1.1 200 "));
+    let seen = origin.last();
+    assert_eq!((seen.field("content-length"), seen.field("transfer-encoding")), (Some("17"), None));
+    assert_eq!(seen.field("expect"), None);
+    assert_eq!(seen.body, b"hello, worldagain");
+}
+
+#[test]
+fn placeholders_are_replaced_where_the_service_says() {
+    let origin = Origin::plain();
+    let all = vec![Surface::Path, Surface::Query, Surface::Header, Surface::Body];
+    let substitution = |key: &str, placeholder: &str, surfaces: Vec<Surface>| Substitution {
+        key: key.to_owned(),
+        placeholder: placeholder.to_owned(),
+        surfaces,
+    };
+    let service = Service {
+        substitutions: vec![
+            substitution("SID", "__sid__", all),
+            substitution("TOKEN", "__tok__", vec![Surface::Path]),
+        ],
+        ..bearer(HOST, Some(origin.port()))
+    };
+    let credentials = vec![("TOKEN", "s3cret-value"), ("SID", "a/b&c=\"d\"")];
+    let rig = Rig::start(Rules { services: vec![service], credentials, ..Rules::default() });
+    let mut client = rig.connect();
+    let mut post = |path: &str, fields: &str, body: &str| {
+        let url = format!("http://{HOST}:{}{path}", origin.port());
+        let length = body.len();
+        let head =
+            format!("POST {url} HTTP/1.1\r\nHost: h\r\n{AUTH}{fields}Content-Length: {length}\r\n\r\n");
+        client.write_all(format!("{head}{body}").as_bytes()).unwrap();
+        assert!(read_answer(&mut client).0.starts_with("HTTP/1.1 200 "));
+        origin.last()
+    };
+    let seen = post("/A/__sid__/__tok__?x=__sid__&y=__tok__", "X-Sid: <__sid__>\r\n", "");
+    assert_eq!(seen.target, "/A/a%2Fb&c=%22d%22/s3cret-value?x=a%2Fb%26c%3D%22d%22&y=__tok__");
+    assert_eq!(seen.field("x-sid"), Some("<a/b&c=\"d\">"));
+    for (fields, body, arrives) in [
+        (
+            "Content-Type: application/json; charset=utf-8\r\n",
+            "{\"a\":\"__sid__\"}",
+            "{\"a\":\"a/b&c=\\\"d\\\"\"}",
+        ),
+        ("Content-Type: application/problem+json\r\n", "__sid__", "a/b&c=\\\"d\\\""),
+        ("Content-Type: application/x-www-form-urlencoded\r\n", "a=__sid__", "a=a%2Fb%26c%3D%22d%22"),
+        ("Content-Type: text/plain\r\n", "__sid__ __tok__", "a/b&c=\"d\" __tok__"),
+        ("Content-Type: multipart/form-data; boundary=x\r\n", "__sid__", "__sid__"),
+        ("Content-Encoding: gzip\r\n", "__sid__", "__sid__"),
+    ] {
+        let seen = post("/", fields, body);
+        assert_eq!(String::from_utf8_lossy(&seen.body), arrives, "{fields}");
+        assert_eq!(seen.field("content-length"), Some(arrives.len().to_string().as_str()));
+    }
+    // A body beyond the window is streamed, and a placeholder across any cut is found.
+    let body = "x".repeat(65_533) + "__sid__" + &"y".repeat(200_000);
+    let seen = post("/", "Content-Type: text/plain\r\n", &body);
+    assert_eq!(seen.field("transfer-encoding"), Some("chunked"));
+    assert!(seen.body == body.replace("__sid__", "a/b&c=\"d\"").into_bytes());
+}
+
+#[test]
+fn a_websocket_is_opened_with_the_credential_and_its_text_frames_are_looked_into() {
+    let script = Script::start(|mut stream, _| {
+        let head = read_head(&mut stream);
+        let lines = [
+            "Authorization: Bearer s3cret-value",
+            "Connection: Upgrade",
+            "Upgrade: websocket",
+            "Sec-WebSocket-Key: k",
+        ];
+        for line in lines {
+            assert_eq!(head.matches(&format!("{line}\r\n")).count(), 1, "{line}: {head}");
+        }
+        assert!(!head.contains("Sec-WebSocket-Extensions"), "{head}");
+        let reply = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                     Sec-WebSocket-Accept: a\r\nSec-Other: o\r\nSet-Cookie: c=d\r\n\r\nearly";
+        stream.write_all(reply.as_bytes()).unwrap();
+        let mut frames = Vec::new();
+        stream.read_to_end(&mut frames).unwrap();
+        let (ping, rest) = frames.split_at(6);
+        assert_eq!(ping, b"\x89\x80\x01\x02\x03\x04");
+        let (plain, rest) = rest.split_at(8);
+        assert_eq!(plain, b"\x81\x82\x00\x00\x00\x00hi");
+        let (text, close) = rest.split_at(6 + 14);
+        let unmasked: Vec<u8> = text[6..].iter().zip(text[2..6].iter().cycle()).map(|(b, m)| b ^ m).collect();
+        assert_eq!((&text[..2], unmasked.as_slice()), (&b"\x81\x8e"[..], &b"<s3cret-value>"[..]));
+        assert_eq!(close, b"\x88\x80\x00\x00\x00\x00");
+        stream.write_all(b"last").unwrap();
+    });
+    let substitution = Substitution {
+        key: "TOKEN".to_owned(),
+        placeholder: "__t__".to_owned(),
+        surfaces: vec![Surface::Websocket],
+    };
+    let rig = rig_for(Service { substitutions: vec![substitution], ..bearer(HOST, Some(script.port)) });
+    let mut client = rig.connect();
+    let url = format!("http://{HOST}:{}/", script.port);
+    let handshake = "Connection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\nSec-WebSocket-Key: k\r\n\
+                     Sec-WebSocket-Extensions: permessage-deflate\r\n";
+    write!(client, "GET {url} HTTP/1.1\r\nHost: h\r\n{AUTH}{handshake}\r\n").unwrap();
+    expect(
+        &mut client,
+        "HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: a\r\nConnection: Upgrade\r\n\
+         Upgrade: websocket\r\n\r\nearly",
+    );
+    // A ping, a text frame without and one with a placeholder, a close; all masked, some with zeros.
+    client
+        .write_all(b"\x89\x80\x01\x02\x03\x04\x81\x82\x00\x00\x00\x00hi\x81\x87\x00\x00\x00\x00<__t")
+        .unwrap();
+    client.write_all(b"__>\x88\x80\x00\x00\x00\x00").unwrap();
+    expect(&mut client, "last");
+    assert_eq!(client.read(&mut [0]).unwrap(), 0);
+}
+
+#[test]
 fn a_chunked_upload_and_a_chunked_response_keep_their_framing() {
     let script = Script::start(|mut stream, _| {
         let head = read_head(&mut stream);
@@ -151,19 +277,23 @@ fn a_chunked_upload_and_a_chunked_response_keep_their_framing() {
             head.contains("Transfer-Encoding: chunked\r\n") && !head.contains("Content-Length"),
             "{head}"
         );
-        expect(&mut stream, "5\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n");
-        let reply = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-Kept: 1\r\n\r\n3\r\nabc\r\n0\r\nX-End: 2\r\n\r\n";
+        let (mut sent, mut byte) = (Vec::new(), [0]);
+        while !sent.ends_with(b"0\r\nX-Sum: 1\r\n\r\n") {
+            stream.read_exact(&mut byte).unwrap();
+            sent.push(byte[0]);
+        }
+        assert_eq!(sent.iter().filter(|&&b| b == b'x').count(), 70_000);
+        assert!(sent.windows(10).any(|window| window == b"5\r\nhello\r\n"));
+        let reply = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-Kept: 1\r\n\r\n\
+                     3\r\nabc\r\n0\r\nX-End: 2\r\n\r\n";
         stream.write_all(reply.as_bytes()).unwrap();
     });
     let rig = rig_for(bearer(HOST, Some(script.port)));
     let mut client = rig.connect();
-    write!(
-        client,
-        "POST http://{HOST}:{}/ HTTP/1.1\r\nHost: h\r\n{AUTH}Transfer-Encoding: chunked\r\n\r\n\
-         5;ext=1\r\nhello\r\n0\r\nX-Sum: 1\r\nAuthorization: no\r\n\r\n",
-        script.port
-    )
-    .unwrap();
+    let url = format!("http://{HOST}:{}/", script.port);
+    let fields = format!("Host: h\r\n{AUTH}Transfer-Encoding: chunked\r\n");
+    write!(client, "POST {url} HTTP/1.1\r\n{fields}\r\n11170\r\n{}\r\n", "x".repeat(70_000)).unwrap();
+    client.write_all(b"5;ext=1\r\nhello\r\n0\r\nX-Sum: 1\r\nAuthorization: no\r\n\r\n").unwrap();
     expect(
         &mut client,
         "HTTP/1.1 200 OK\r\nX-Kept: 1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-End: 2\r\n\r\n",

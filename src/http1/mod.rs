@@ -5,6 +5,7 @@
 //! `Transfer-Encoding` is refused, and the only transfer coding known is `chunked`. A message whose end
 //! can be read in two ways is how one client's bytes become another's request.
 
+pub mod body;
 pub mod chunked;
 pub mod framing;
 pub mod head;

@@ -1,13 +1,14 @@
-//! Bodies on their way through: framing in, framing out, nothing kept.
+//! Bodies on their way through: framing in, placeholders replaced, framing out, nothing kept.
 
 use std::io;
 
 use super::rewrite;
-use crate::http1::chunked::{self, Decoder, Piece};
-use crate::http1::framing::Framing;
+use crate::http1::body::BodyReader;
+use crate::http1::chunked::{self, Piece};
 use crate::net::channel::Channel;
 use crate::net::duplex::{Course, Step};
 use crate::vault::attach::InjectedField;
+use crate::vault::substitute::Stream;
 
 /// How the bytes are framed for the receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,11 +20,10 @@ pub(super) enum Outgoing {
 
 /// One body in transit.
 pub(super) struct Body<'f> {
-    framing: Framing,
+    reader: BodyReader,
     outgoing: Outgoing,
-    decoder: Decoder,
+    replacing: Option<Stream>,
     injected: &'f [InjectedField],
-    moved: u64,
     limit: u64,
 }
 
@@ -40,36 +40,48 @@ impl std::fmt::Display for TooLong {
 impl std::error::Error for TooLong {}
 
 impl<'f> Body<'f> {
-    /// `injected` names the fields a trailer must not bring along; `limit` bounds the bytes of the body.
-    pub(super) fn new(
-        framing: Framing,
-        outgoing: Outgoing,
-        injected: &'f [InjectedField],
-        limit: u64,
-    ) -> Self {
-        Self { framing, outgoing, decoder: Decoder::default(), injected, moved: 0, limit }
+    /// A body of at most `limit` bytes, of which `reader` may have read a part.
+    pub(super) fn new(reader: BodyReader, outgoing: Outgoing, limit: u64) -> Self {
+        Self { reader, outgoing, replacing: None, injected: &[], limit }
+    }
+
+    /// Replaces placeholders on the way.
+    #[must_use]
+    pub(super) fn replacing(mut self, stream: Option<Stream>) -> Self {
+        self.replacing = stream;
+        self
+    }
+
+    /// Keeps trailers from bringing these fields along.
+    #[must_use]
+    pub(super) fn guarding(mut self, injected: &'f [InjectedField]) -> Self {
+        self.injected = injected;
+        self
     }
 
     fn pass(&mut self, count: usize, from: &mut dyn Channel, to: &mut dyn Channel) -> io::Result<()> {
-        self.moved += count as u64;
-        if self.moved > self.limit {
+        if self.reader.taken() > self.limit {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, TooLong));
         }
-        match self.outgoing {
-            Outgoing::Plain => to.send(&from.received()[..count])?,
-            Outgoing::Chunked => {
-                let mut line = Vec::with_capacity(20);
-                chunked::write_size(&mut line, count);
-                to.send(&line)?;
-                to.send(&from.received()[..count])?;
-                to.send(b"\r\n")?;
+        let bytes = &from.received()[..count];
+        match &mut self.replacing {
+            None => send(self.outgoing, bytes, to)?,
+            Some(stream) => {
+                let mut replaced = Vec::with_capacity(count);
+                stream.feed(bytes, &mut replaced);
+                send(self.outgoing, &replaced, to)?;
             }
         }
         from.consume(count);
         Ok(())
     }
 
-    fn end(&self, trailers: &[u8], to: &mut dyn Channel) -> io::Result<Step> {
+    fn end(&mut self, trailers: &[u8], to: &mut dyn Channel) -> io::Result<Step> {
+        if let Some(stream) = &mut self.replacing {
+            let mut kept = Vec::new();
+            stream.finish(&mut kept);
+            send(self.outgoing, &kept, to)?;
+        }
         if self.outgoing == Outgoing::Chunked {
             let mut last = b"0\r\n".to_vec();
             rewrite::trailers(&mut last, trailers, self.injected);
@@ -78,17 +90,14 @@ impl<'f> Body<'f> {
         }
         Ok(Step::Done)
     }
+}
 
-    fn step_chunked(
-        &mut self,
-        from: &mut dyn Channel,
-        ended: bool,
-        to: &mut dyn Channel,
-    ) -> io::Result<Step> {
+impl Course for Body<'_> {
+    fn step(&mut self, from: &mut dyn Channel, ended: bool, to: &mut dyn Channel) -> io::Result<Step> {
         loop {
-            let piece = self.decoder.next(from.received());
+            let piece = self.reader.next(from.received(), ended);
             match piece.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))? {
-                Piece::Incomplete => return more(ended),
+                Piece::Incomplete => return Ok(Step::More),
                 Piece::Framing(count) => from.consume(count),
                 Piece::Data(count) => self.pass(count, from, to)?,
                 Piece::End(count) => {
@@ -101,30 +110,17 @@ impl<'f> Body<'f> {
     }
 }
 
-impl Course for Body<'_> {
-    fn step(&mut self, from: &mut dyn Channel, ended: bool, to: &mut dyn Channel) -> io::Result<Step> {
-        let received = from.received().len();
-        match self.framing {
-            Framing::Empty => Ok(Step::Done),
-            Framing::Length(length) => {
-                let left = length - self.moved;
-                let count = usize::try_from(left).unwrap_or(usize::MAX).min(received);
-                if count > 0 {
-                    self.pass(count, from, to)?;
-                }
-                if count as u64 == left { Ok(Step::Done) } else { more(ended) }
-            }
-            Framing::Chunked => self.step_chunked(from, ended, to),
-            Framing::UntilClose => {
-                if received > 0 {
-                    self.pass(received, from, to)?;
-                }
-                if ended { self.end(b"", to) } else { Ok(Step::More) }
-            }
-        }
+/// Sends body bytes in the receiver's framing; an empty piece is no chunk, since that would be the last.
+pub(super) fn send(outgoing: Outgoing, bytes: &[u8], to: &mut dyn Channel) -> io::Result<()> {
+    if bytes.is_empty() {
+        return Ok(());
     }
-}
-
-fn more(ended: bool) -> io::Result<Step> {
-    if ended { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(Step::More) }
+    if outgoing == Outgoing::Plain {
+        return to.send(bytes);
+    }
+    let mut line = Vec::with_capacity(20);
+    chunked::write_size(&mut line, bytes.len());
+    to.send(&line)?;
+    to.send(bytes)?;
+    to.send(b"\r\n")
 }

@@ -11,19 +11,24 @@ use super::Proxy;
 use super::body::{Body, Outgoing, TooLong};
 use super::error::{Circumstances, Error};
 use super::record::Record;
-use super::rewrite::{self, ResponseFraming};
+use super::rewrite::{self, Outbound, ResponseFraming};
+use super::upload::Upload;
 use super::upstream::{Key, Upstream};
+use super::websocket::{self, Frames};
 use crate::authority::Authority;
+use crate::http1::body::{BodyError, BodyReader};
 use crate::http1::framing::Framing;
 use crate::http1::head::{RequestHead, ResponseHead, Version};
 use crate::http1::respond::After;
 use crate::net::Deadline;
 use crate::net::channel::Channel;
-use crate::net::duplex::{self, Course, Direction, Fault, Step, Until};
+use crate::net::duplex::{self, Course, Direction, Everything, Fault, Step, Until};
 use crate::peer;
-use crate::vault::attach::{AttachError, InjectedField};
+use crate::vault::attach::AttachError;
 use crate::vault::scope::Scope;
-use crate::vault::{Refusal, Scheme, Snapshot, Verdict};
+use crate::vault::service::Surface;
+use crate::vault::substitute::Substitutions;
+use crate::vault::{Prepared, Refusal, Scheme, Snapshot, Verdict};
 
 /// Longest wait for a response's head while nothing moves (contract B.10): a model may think.
 const RESPONSE_TIME: Duration = Duration::from_secs(5 * 60);
@@ -33,6 +38,11 @@ const BODY_IDLE: Duration = Duration::from_secs(10 * 60);
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 /// How long the rest of an unread request is waited out after an answer.
 const LINGER_TIME: Duration = Duration::from_secs(2);
+
+/// Longest silence on a WebSocket, both ways.
+const WEBSOCKET_IDLE: Duration = Duration::from_secs(10 * 60);
+/// What is done to a request that no service matches.
+static NOTHING: Prepared = Prepared { fields: Vec::new(), substitutions: Substitutions::NONE };
 
 /// Where a request goes and on whose behalf.
 pub(super) struct Route<'r> {
@@ -110,37 +120,51 @@ fn run(
         return Err(Error::MethodRefused);
     }
     let snapshot = proxy.directory.snapshot(route.scope).map_err(|_| Error::RulesUnavailable)?;
-    let injected = judge(&snapshot, route, record)?;
+    let prepared = judge(&snapshot, route, record)?.unwrap_or(&NOTHING);
+    let is_upgrade = websocket::is_upgrade(head.fields()) && framing == Framing::Empty;
+    let limit = proxy.limits.max_request_bytes;
+    let mut upload = Upload::prepare(client, head, framing, prepared, limit)?;
+    let outbound = Outbound {
+        head,
+        target: route.target,
+        scheme: route.scheme,
+        path: route.path,
+        prepared,
+        framing: upload.framing,
+        is_continued: upload.is_continued,
+        is_upgrade,
+    };
     let mut outgoing = Vec::with_capacity(1024);
-    rewrite::request(&mut outgoing, head, route.target, route.scheme, route.path, injected, framing);
+    outbound.write(&mut outgoing);
     let key = Key {
         scheme: route.scheme,
         target: route.target.clone(),
         vault_id: Arc::clone(&route.scope.vault_id),
     };
-    let mut upstream = proxy.upstreams.checkout(&key)?;
-    loop {
-        let can_replay = upstream.is_reused && is_replayable(head.method(), framing);
-        match (Attempt { proxy, head, framing, injected, key: &key }).run(client, upstream, &outgoing) {
-            Err(Error::UpstreamClosed) if can_replay => upstream = proxy.upstreams.open(&key)?,
-            other => return other,
+    let attempt = Attempt { proxy, head, prepared, is_upgrade, key: &key };
+    let upstream = proxy.upstreams.checkout(&key)?;
+    let can_replay = upstream.is_reused && is_replayable(head.method(), framing);
+    match attempt.run(client, upstream, &outgoing, &mut upload) {
+        Err(Error::UpstreamClosed) if can_replay => {
+            attempt.run(client, proxy.upstreams.open(&key)?, &outgoing, &mut upload)
         }
+        other => other,
     }
 }
 
-/// Asks the vault; the fields to attach, or the refusal.
+/// Asks the vault; what to do to the request (`None`: nothing), or the refusal.
 fn judge<'s>(
     snapshot: &'s Snapshot,
     route: &Route<'_>,
     record: &mut Record,
-) -> Result<&'s [InjectedField], Error> {
+) -> Result<Option<&'s Prepared>, Error> {
     let raw_path = route.path.split('?').next().unwrap_or_default();
     let raw_path = if raw_path.is_empty() { "/" } else { raw_path };
     match snapshot.judge(route.target, route.scheme, raw_path) {
-        Verdict::Pass => Ok(&[]),
+        Verdict::Pass => Ok(None),
         Verdict::Attach(compiled) => {
             record.matched(compiled.service());
-            compiled.fields().map_err(|error| match error {
+            compiled.prepared().map(Some).map_err(|error| match error {
                 AttachError::CredentialNotFound(_) => Error::CredentialNotFound,
                 AttachError::UnsafeValue(_) => Error::UnsafeValue,
             })
@@ -169,27 +193,33 @@ fn is_replayable(method: &str, framing: Framing) -> bool {
 struct Attempt<'a> {
     proxy: &'a Proxy,
     head: &'a RequestHead,
-    framing: Framing,
-    injected: &'a [InjectedField],
+    prepared: &'a Prepared,
+    is_upgrade: bool,
     key: &'a Key,
 }
 
 impl Attempt<'_> {
-    fn run(&self, client: &mut dyn Channel, mut upstream: Upstream, outgoing: &[u8]) -> Result<Ended, Error> {
-        let limit = self.proxy.limits.max_request_bytes;
-        let framed = if self.framing == Framing::Chunked { Outgoing::Chunked } else { Outgoing::Plain };
-        let mut upload = Body::new(self.framing, framed, self.injected, limit);
-        let mut up = Direction::new(&mut upload);
+    fn run(
+        &self,
+        client: &mut dyn Channel,
+        mut upstream: Upstream,
+        outgoing: &[u8],
+        upload: &mut Upload<'_>,
+    ) -> Result<Ended, Error> {
         let channel = &mut *upstream.channel;
-        channel.send(outgoing).map_err(|_| Error::UpstreamClosed)?;
+        let sent = channel.send(outgoing).and_then(|()| upload.send_window(channel));
+        sent.map_err(|_| Error::UpstreamClosed)?;
 
-        let mut awaited =
-            HeadCourse { head: ResponseHead::default(), scanned: 0, client: self.head.version() };
+        let mut up = Direction::new(upload.rest());
+        let mut awaited = HeadCourse::new(self.head.version(), self.is_upgrade);
         let mut down = Direction::new(&mut awaited);
         duplex::run(client, channel, &mut up, &mut down, Until::DownDone, RESPONSE_TIME)
             .map_err(before_head)?;
 
         let response = &awaited.head;
+        if response.status() == 101 {
+            return self.switch(client, channel, response);
+        }
         let framing =
             Framing::of_response(response, self.head.method()).map_err(|_| Error::UpstreamMalformed)?;
         self.check_length(framing)?;
@@ -204,7 +234,7 @@ impl Attempt<'_> {
         rewrite::response(&mut out, response, announced, self.head.version(), after);
         client.send(&out).map_err(|_| Error::ClientGone)?;
 
-        let mut download = Body::new(framing, framed, &[], self.response_limit());
+        let mut download = Body::new(BodyReader::new(framing), framed, self.response_limit());
         let mut down = Direction::new(&mut download);
         let done = duplex::run(client, channel, &mut up, &mut down, Until::DownDone, BODY_IDLE);
         let is_uploaded = up.is_done();
@@ -222,6 +252,28 @@ impl Attempt<'_> {
         }
         let after = if is_uploaded { after } else { After::Close };
         Ok(Ended { status, after, error: None })
+    }
+
+    /// The upstream has agreed to speak WebSocket: frames both ways until one side ends.
+    fn switch(
+        &self,
+        client: &mut dyn Channel,
+        upstream: &mut dyn Channel,
+        response: &ResponseHead,
+    ) -> Result<Ended, Error> {
+        let mut out = Vec::with_capacity(512);
+        rewrite::switching(&mut out, response);
+        client.send(&out).map_err(|_| Error::ClientGone)?;
+        let substitutions = &self.prepared.substitutions;
+        let (mut frames, mut bytes) = (Frames::new(substitutions), Everything);
+        let course: &mut dyn Course =
+            if substitutions.covers(Surface::Websocket) { &mut frames } else { &mut bytes };
+        let mut up = Direction::new(course);
+        let mut everything = Everything;
+        let mut down = Direction::new(&mut everything);
+        // However it ends, both connections end with it.
+        drop(duplex::run(client, upstream, &mut up, &mut down, Until::BothDone, WEBSOCKET_IDLE));
+        Ok(Ended { status: response.status(), after: After::Close, error: None })
     }
 
     fn response_limit(&self) -> u64 {
@@ -274,8 +326,14 @@ fn in_body(fault: &Fault) -> Error {
     }
 }
 
+/// The protocol error inside an I/O error, if that is what it is.
 fn malformed(error: &io::Error) -> Option<crate::http1::Error> {
-    error.get_ref().and_then(|inner| inner.downcast_ref()).copied()
+    let inner = error.get_ref()?;
+    match inner.downcast_ref() {
+        Some(BodyError::Malformed(error)) => Some(*error),
+        Some(BodyError::Cut) => None,
+        None => inner.downcast_ref().copied(),
+    }
 }
 
 fn is_too_long(error: &io::Error) -> bool {
@@ -287,6 +345,13 @@ struct HeadCourse {
     head: ResponseHead,
     scanned: usize,
     client: Version,
+    may_switch: bool,
+}
+
+impl HeadCourse {
+    fn new(client: Version, may_switch: bool) -> Self {
+        Self { head: ResponseHead::default(), scanned: 0, client, may_switch }
+    }
 }
 
 impl Course for HeadCourse {
@@ -299,13 +364,15 @@ impl Course for HeadCourse {
             };
             from.consume(taken);
             self.scanned = 0;
-            // No upgrade was asked for, so a 101 is not an answer to this request.
-            if self.head.status() == 101 {
-                let error = crate::http1::Error::BadStartLine;
-                return Err(io::Error::new(io::ErrorKind::InvalidData, error));
-            }
-            if self.head.status() >= 200 {
-                return Ok(Step::Done);
+            match self.head.status() {
+                101 if self.may_switch => return Ok(Step::Done),
+                // No upgrade was asked for, so this is not an answer to the request.
+                101 => {
+                    let error = crate::http1::Error::BadStartLine;
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+                }
+                200.. => return Ok(Step::Done),
+                _ => {}
             }
             if self.client == Version::Http11 {
                 let mut out = Vec::with_capacity(128);

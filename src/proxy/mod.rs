@@ -11,7 +11,9 @@ mod exchange;
 mod gate;
 mod record;
 mod rewrite;
+mod upload;
 mod upstream;
+mod websocket;
 
 use std::io::{self, Write as _};
 use std::net::{SocketAddr, TcpStream};

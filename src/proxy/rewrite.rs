@@ -7,8 +7,10 @@ use crate::authority::Authority;
 use crate::http1::framing::Framing;
 use crate::http1::head::{Fields, RequestHead, ResponseHead, Version, write_field};
 use crate::http1::respond::After;
-use crate::vault::Scheme;
 use crate::vault::attach::InjectedField;
+use crate::vault::service::Surface;
+use crate::vault::substitute::Encoding;
+use crate::vault::{Prepared, Scheme};
 
 /// Fields that concern one connection only (RFC 9110 §7.6.1), and those that a proxy's framing replaces.
 const HOP_BY_HOP: [&str; 10] = [
@@ -27,35 +29,93 @@ const HOP_BY_HOP: [&str; 10] = [
 /// Meant for the broker, never for the upstream (contract D.11).
 const FOR_THE_BROKER: [&str; 1] = ["x-vault"];
 
-/// Writes a request's head for the upstream.
-pub(super) fn request(
-    out: &mut Vec<u8>,
-    head: &RequestHead,
-    target: &Authority,
-    scheme: Scheme,
-    path: &str,
-    injected: &[InjectedField],
-    framing: Framing,
-) {
-    out.extend_from_slice(head.method().as_bytes());
-    out.push(b' ');
-    if !path.starts_with(['/', '*']) {
-        out.push(b'/');
+/// A request on its way out.
+pub(super) struct Outbound<'o> {
+    pub(super) head: &'o RequestHead,
+    pub(super) target: &'o Authority,
+    pub(super) scheme: Scheme,
+    /// Path with query, as sent.
+    pub(super) path: &'o str,
+    pub(super) prepared: &'o Prepared,
+    pub(super) framing: Framing,
+    /// The client has been told to send its body already.
+    pub(super) is_continued: bool,
+    /// The request asks to become a WebSocket.
+    pub(super) is_upgrade: bool,
+}
+
+impl Outbound<'_> {
+    /// Writes the head for the upstream.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        let Prepared { fields: injected, substitutions } = self.prepared;
+        out.extend_from_slice(self.head.method().as_bytes());
+        out.push(b' ');
+        self.write_target(out);
+        out.extend_from_slice(b" HTTP/1.1\r\n");
+        write_field(out, "Host", self.target.host_field(self.scheme.default_port()).as_bytes());
+        let mut write =
+            |name: &str, value: &[u8]| match substitutions.apply(Surface::Header, Encoding::Raw, value) {
+                Some(replaced) => write_field(out, name, &replaced),
+                None => write_field(out, name, value),
+            };
+        for (name, value) in end_to_end(self.head.fields()) {
+            let is_ours = injected.iter().any(|field| field.name.eq_ignore_ascii_case(name));
+            if !is_ours && !self.drops(name) {
+                write(name, value);
+            }
+        }
+        let is_injected = |name: &str| injected.iter().any(|field| field.name.eq_ignore_ascii_case(name));
+        if self.is_upgrade && !is_injected("upgrade") && !is_injected("connection") {
+            write("Connection", b"Upgrade");
+            write("Upgrade", b"websocket");
+        }
+        for field in injected {
+            write(&field.name, field.value.expose());
+        }
+        write_framing(out, self.framing);
+        out.extend_from_slice(b"\r\n");
     }
-    out.extend_from_slice(path.as_bytes());
-    out.extend_from_slice(b" HTTP/1.1\r\n");
-    write_field(out, "Host", target.host_field(scheme.default_port()).as_bytes());
+
+    fn write_target(&self, out: &mut Vec<u8>) {
+        let substitutions = &self.prepared.substitutions;
+        let (path, query) = match self.path.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (self.path, None),
+        };
+        if !path.starts_with(['/', '*']) {
+            out.push(b'/');
+        }
+        let replaced = substitutions.apply(Surface::Path, Encoding::Path, path.as_bytes());
+        out.extend_from_slice(replaced.as_deref().unwrap_or(path.as_bytes()));
+        if let Some(query) = query {
+            out.push(b'?');
+            let replaced = substitutions.apply(Surface::Query, Encoding::Query, query.as_bytes());
+            out.extend_from_slice(replaced.as_deref().unwrap_or(query.as_bytes()));
+        }
+    }
+
+    fn drops(&self, name: &str) -> bool {
+        // Compressed frames cannot be looked into, so compression is not negotiated.
+        let is_compression = self.is_upgrade
+            && self.prepared.substitutions.covers(Surface::Websocket)
+            && name.eq_ignore_ascii_case("sec-websocket-extensions");
+        let is_answered = self.is_continued && name.eq_ignore_ascii_case("expect");
+        name.eq_ignore_ascii_case("host") || is_one_of(name, &FOR_THE_BROKER) || is_compression || is_answered
+    }
+}
+
+/// Writes the head of a 101 for the client: only the handshake's own answer fields pass (contract D.10).
+pub(super) fn switching(out: &mut Vec<u8>, head: &ResponseHead) {
+    const ANSWERS: [&str; 3] = ["sec-websocket-accept", "sec-websocket-protocol", "sec-websocket-extensions"];
+    write_status(out, head);
     for (name, value) in end_to_end(head.fields()) {
-        let is_ours = injected.iter().any(|field| field.name.eq_ignore_ascii_case(name));
-        let is_dropped = name.eq_ignore_ascii_case("host") || is_one_of(name, &FOR_THE_BROKER);
-        if !is_ours && !is_dropped {
+        let is_handshake = name.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("sec-"));
+        if !name.eq_ignore_ascii_case("set-cookie") && (!is_handshake || is_one_of(name, &ANSWERS)) {
             write_field(out, name, value);
         }
     }
-    for field in injected {
-        write_field(out, &field.name, field.value.expose());
-    }
-    write_framing(out, framing);
+    write_field(out, "Connection", b"Upgrade");
+    write_field(out, "Upgrade", b"websocket");
     out.extend_from_slice(b"\r\n");
 }
 
@@ -163,16 +223,18 @@ mod tests {
             .map(|(name, value)| InjectedField { name: (*name).to_owned(), value: Secret::from(*value) })
             .collect();
         let target = Authority::parse("api.test:443").unwrap();
+        let outbound = Outbound {
+            head: &head,
+            target: &target,
+            scheme: Scheme::Https,
+            path: "/x",
+            prepared: &Prepared { fields: injected, ..Prepared::default() },
+            framing: Framing::of_request(&head).unwrap(),
+            is_continued: false,
+            is_upgrade: false,
+        };
         let mut out = Vec::new();
-        request(
-            &mut out,
-            &head,
-            &target,
-            Scheme::Https,
-            "/x",
-            &injected,
-            Framing::of_request(&head).unwrap(),
-        );
+        outbound.write(&mut out);
         String::from_utf8(out).unwrap()
     }
 

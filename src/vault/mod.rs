@@ -8,6 +8,7 @@ pub mod matcher;
 pub mod path;
 pub mod scope;
 pub mod service;
+pub mod substitute;
 
 use std::collections::HashMap;
 
@@ -16,6 +17,7 @@ use crate::secret::Secret;
 use attach::{AttachError, InjectedField};
 use matcher::{Found, Matcher};
 use service::{Auth, Service};
+use substitute::Substitutions;
 
 /// What happens to a request no service matches (contract D.2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,11 +54,18 @@ pub struct Snapshot {
     policy: UnmatchedPolicy,
 }
 
-/// A service and what it attaches.
+/// A service and what it does to a request.
 #[derive(Debug)]
 pub struct Compiled {
     service: Service,
-    fields: Result<Vec<InjectedField>, AttachError>,
+    prepared: Result<Prepared, AttachError>,
+}
+
+/// What is done to a request, ready to be written.
+#[derive(Debug, Default)]
+pub struct Prepared {
+    pub fields: Vec<InjectedField>,
+    pub substitutions: Substitutions,
 }
 
 /// What becomes of a request.
@@ -92,7 +101,7 @@ impl Snapshot {
         let matcher = Matcher::new(&services);
         let services = services
             .into_iter()
-            .map(|service| Compiled { fields: attach::fields(&service, credentials), service })
+            .map(|service| Compiled { prepared: prepare(&service, credentials), service })
             .collect();
         Self { matcher, services, policy }
     }
@@ -123,14 +132,21 @@ impl Compiled {
         &self.service
     }
 
-    /// The fields to set, or why they cannot be.
-    pub fn fields(&self) -> Result<&[InjectedField], &AttachError> {
-        self.fields.as_deref()
+    /// What to do to the request, or why it cannot be done.
+    pub fn prepared(&self) -> Result<&Prepared, &AttachError> {
+        self.prepared.as_ref()
     }
 
     /// A credential goes over plain http only where the operator wrote the port, which is how such a
     /// service says that it means it (design 7).
     fn needs_tls(&self) -> bool {
-        self.service.auth != Auth::Passthrough && self.service.port.is_none()
+        let is_secret = self.service.auth != Auth::Passthrough || !self.service.substitutions.is_empty();
+        is_secret && self.service.port.is_none()
     }
+}
+
+/// Substitution keys are resolved before auth keys (contract D.5).
+fn prepare(service: &Service, credentials: &HashMap<String, Secret>) -> Result<Prepared, AttachError> {
+    let substitutions = Substitutions::new(&service.substitutions, credentials)?;
+    Ok(Prepared { fields: attach::fields(service, credentials)?, substitutions })
 }
