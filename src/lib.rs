@@ -10,6 +10,7 @@ pub mod net;
 pub mod peer;
 pub mod proxy;
 pub mod secret;
+pub mod store;
 pub mod sys;
 pub mod tls;
 pub mod vault;

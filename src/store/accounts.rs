@@ -1,0 +1,211 @@
+//! People: their accounts and their logins.
+
+use std::time::Duration;
+
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, named_params};
+
+use super::password::{Cost, PasswordHash};
+use super::{Error, Stale, Store, Timestamp, fresh, vaults};
+use crate::secret::Secret;
+
+/// A login ends a year after it began (contract B.3) …
+const LOGIN_LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// … or thirty days after it was last used.
+const LOGIN_IDLE_SECONDS: u32 = 30 * 24 * 3600;
+
+/// What an account may do in the instance, in rising order (contract B.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum InstanceRole {
+    NoAccess,
+    Member,
+    Owner,
+}
+
+/// A person's account.
+#[derive(Debug)]
+pub struct User {
+    pub id: String,
+    pub email: String,
+    pub role: InstanceRole,
+    pub password: PasswordHash,
+    pub is_active: bool,
+}
+
+/// Where a login comes from; shown to its owner, trusted for nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Device<'a> {
+    pub label: Option<&'a str>,
+    pub ip: Option<&'a str>,
+    pub user_agent: Option<&'a str>,
+}
+
+/// A token just made: the only moment its value is known.
+#[derive(Debug)]
+pub struct NewToken {
+    pub token: Secret,
+    pub expires_at: Timestamp,
+}
+
+impl InstanceRole {
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "no-access" => Self::NoAccess,
+            "member" => Self::Member,
+            "owner" => Self::Owner,
+            _ => return None,
+        })
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoAccess => "no-access",
+            Self::Member => "member",
+            Self::Owner => "owner",
+        }
+    }
+}
+
+impl ToSql for InstanceRole {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.as_str().into())
+    }
+}
+
+impl FromSql for InstanceRole {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        Self::parse(value.as_str()?).ok_or(FromSqlError::InvalidType)
+    }
+}
+
+impl Store {
+    /// Whether anyone has an account; until then most of the API is closed.
+    pub fn has_users(&self) -> Result<bool, Error> {
+        self.read(has_users)
+    }
+
+    /// Makes the first account: owner, active, admin of vault `default`, logged in. `None` when there
+    /// is an account already, so of two racing first registrations one is told so.
+    pub fn register_owner(
+        &self,
+        email: &str,
+        password: &PasswordHash,
+        device: Device<'_>,
+        now: Timestamp,
+    ) -> Result<Option<NewToken>, Error> {
+        self.change(Stale::Nothing, |transaction| {
+            if has_users(transaction)? {
+                return Ok(None);
+            }
+            let id = fresh::uuid()?;
+            transaction.execute(
+                "INSERT INTO users (id, email, password_hash, password_salt, kdf_time, kdf_memory, kdf_threads,
+                     role, is_active, created_at, updated_at)
+                 VALUES (:id, :email, :hash, :salt, :time, :memory, :threads, :role, 1, :now, :now)",
+                named_params! {
+                    ":id": id,
+                    ":email": email,
+                    ":hash": password.hash.expose(),
+                    ":salt": password.salt,
+                    ":time": password.cost.time,
+                    ":memory": password.cost.memory_kib,
+                    ":threads": password.cost.threads,
+                    ":role": InstanceRole::Owner,
+                    ":now": now,
+                },
+            )?;
+            transaction.execute(
+                "INSERT INTO vault_grants (actor_id, actor_type, vault_id, role, created_at)
+                 VALUES (?1, 'user', ?2, 'admin', ?3)",
+                (&id, vaults::DEFAULT_ID, now),
+            )?;
+            create_login(transaction, &id, device, now).map(Some)
+        })
+    }
+
+    pub fn user_by_email(&self, email: &str) -> Result<Option<User>, Error> {
+        self.read(|connection| {
+            let user = connection
+                .prepare_cached(
+                    "SELECT id, email, role, password_hash, password_salt, kdf_time, kdf_memory, kdf_threads,
+                         is_active
+                     FROM users WHERE email = ?1",
+                )?
+                .query_row([email], user_from)
+                .optional()?;
+            Ok(user)
+        })
+    }
+
+    /// Starts a login.
+    pub fn create_login(&self, user: &str, device: Device<'_>, now: Timestamp) -> Result<NewToken, Error> {
+        self.change(Stale::Nothing, |transaction| create_login(transaction, user, device, now))
+    }
+}
+
+fn has_users(connection: &Connection) -> Result<bool, Error> {
+    Ok(connection.query_row("SELECT EXISTS (SELECT 1 FROM users)", [], |row| row.get(0))?)
+}
+
+fn create_login(
+    transaction: &Transaction<'_>,
+    user: &str,
+    device: Device<'_>,
+    now: Timestamp,
+) -> Result<NewToken, Error> {
+    let token = fresh::token(fresh::TokenKind::Session)?;
+    let expires_at = now.plus(LOGIN_LIFE);
+    transaction.execute(
+        "INSERT INTO sessions (id, public_id, user_id, device_label, last_ip, last_user_agent, last_used_at,
+             idle_ttl_seconds, expires_at, created_at)
+         VALUES (:id, :public, :user, :label, :ip, :agent, :now, :idle, :expires, :now)",
+        named_params! {
+            ":id": fresh::token_id(&token),
+            ":public": fresh::public_id()?,
+            ":user": user,
+            ":label": device.label,
+            ":ip": device.ip,
+            ":agent": device.user_agent,
+            ":idle": LOGIN_IDLE_SECONDS,
+            ":expires": expires_at,
+            ":now": now,
+        },
+    )?;
+    Ok(NewToken { token, expires_at })
+}
+
+fn user_from(row: &Row<'_>) -> rusqlite::Result<User> {
+    Ok(User {
+        id: row.get(0)?,
+        email: row.get(1)?,
+        role: row.get(2)?,
+        password: PasswordHash {
+            hash: Secret::new(row.get(3)?),
+            salt: row.get(4)?,
+            cost: Cost { time: row.get(5)?, memory_kib: row.get(6)?, threads: row.get(7)? },
+        },
+        is_active: row.get(8)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::scratch;
+
+    #[test]
+    fn only_the_first_registration_makes_an_owner() {
+        let (_dir, store) = scratch();
+        let hash = PasswordHash::new(&Secret::from("password")).unwrap();
+        assert!(!store.has_users().unwrap());
+        let now = Timestamp::now();
+        let first = store.register_owner("a@b.c", &hash, Device::default(), now).unwrap();
+        let second = store.register_owner("d@e.f", &hash, Device::default(), now).unwrap();
+        assert!(first.is_some() && second.is_none());
+        let owner = store.user_by_email("a@b.c").unwrap().unwrap();
+        assert_eq!(owner.role, InstanceRole::Owner);
+        assert!(owner.is_active && owner.password.matches(&Secret::from("password")).unwrap());
+        assert!(store.user_by_email("d@e.f").unwrap().is_none());
+    }
+}

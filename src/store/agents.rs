@@ -1,0 +1,193 @@
+//! Agents: machine identities with a long-lived token.
+
+use rusqlite::{Connection, Row, Transaction, named_params};
+
+use super::accounts::InstanceRole;
+use super::grants::{self, ActorKind, ActorRef};
+use super::{Error, Stale, Store, Timestamp, fresh, is_duplicate};
+use crate::secret::Secret;
+use crate::vault::scope::Role;
+
+/// An agent, with the vaults it may use.
+#[derive(Clone, Debug)]
+pub struct Agent {
+    pub id: String,
+    pub name: String,
+    pub role: InstanceRole,
+    pub is_active: bool,
+    pub created_by: String,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    pub revoked_at: Option<Timestamp>,
+    /// Vault name and role, by name.
+    pub vaults: Vec<(String, Role)>,
+    pub active_tokens: u32,
+}
+
+/// An agent to make.
+#[derive(Debug)]
+pub struct NewAgent<'a> {
+    pub name: &'a str,
+    pub role: InstanceRole,
+    pub created_by: &'a ActorRef,
+    /// Vault id and role.
+    pub vaults: &'a [(String, Role)],
+}
+
+/// What came of a change to an agent that an owner-role one may resist.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Done,
+    /// It was so already.
+    Unchanged,
+    /// The instance would be left without an owner.
+    LastOwner,
+}
+
+impl Store {
+    /// Makes an agent, its grants and its token, or nothing; `None` when the name is taken.
+    pub fn create_agent(&self, agent: &NewAgent<'_>, now: Timestamp) -> Result<Option<Secret>, Error> {
+        self.change(Stale::Nothing, |transaction| {
+            let id = fresh::uuid()?;
+            let inserted = transaction.execute(
+                "INSERT INTO agents (id, name, role, created_by, created_at, updated_at)
+                 VALUES (:id, :name, :role, :by, :now, :now)",
+                named_params! {
+                    ":id": id,
+                    ":name": agent.name,
+                    ":role": agent.role,
+                    ":by": agent.created_by.id,
+                    ":now": now,
+                },
+            );
+            match inserted {
+                Err(error) if is_duplicate(&error) => return Ok(None),
+                other => other?,
+            };
+            let actor = ActorRef { kind: ActorKind::Agent, id };
+            for (vault_id, role) in agent.vaults {
+                grants::write_grant(transaction, &actor, vault_id, *role, now)?;
+            }
+            issue_token(transaction, &actor.id, now).map(Some)
+        })
+    }
+
+    pub fn agent(&self, name: &str, now: Timestamp) -> Result<Option<Agent>, Error> {
+        Ok(self.select_agents("WHERE a.name = ?2", now, name)?.pop())
+    }
+
+    /// Every agent, by name.
+    pub fn agents(&self, now: Timestamp) -> Result<Vec<Agent>, Error> {
+        self.select_agents("WHERE ?2 = ''", now, "")
+    }
+
+    fn select_agents(&self, filter: &str, now: Timestamp, name: &str) -> Result<Vec<Agent>, Error> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(&format!(
+                "SELECT a.id, a.name, a.role, a.status = 'active', a.created_by, a.created_at, a.updated_at,
+                     a.revoked_at,
+                     (SELECT COUNT(*) FROM sessions s
+                      WHERE s.agent_id = a.id AND (s.expires_at IS NULL OR s.expires_at >= ?1))
+                 FROM agents a {filter} ORDER BY a.name"
+            ))?;
+            let rows = statement.query_map((now, name), agent_from)?;
+            let mut agents = rows.collect::<Result<Vec<_>, _>>()?;
+            for agent in &mut agents {
+                agent.vaults = vaults_of(connection, &agent.id)?;
+            }
+            Ok(agents)
+        })
+    }
+
+    /// Revokes: every token of the agent and every token minted from it ends, the record stays.
+    pub fn revoke_agent(&self, id: &str, now: Timestamp) -> Result<Outcome, Error> {
+        self.change(Stale::Tokens, |transaction| {
+            if is_last_owner(transaction, id)? {
+                return Ok(Outcome::LastOwner);
+            }
+            let count = transaction.execute(
+                "UPDATE agents SET status = 'revoked', revoked_at = ?2, updated_at = ?2
+                 WHERE id = ?1 AND status = 'active'",
+                (id, now),
+            )?;
+            end_tokens(transaction, id)?;
+            Ok(if count == 0 { Outcome::Unchanged } else { Outcome::Done })
+        })
+    }
+
+    /// Deletes the agent for good: tokens, grants and minted tokens with it.
+    pub fn delete_agent(&self, id: &str) -> Result<Outcome, Error> {
+        self.change(Stale::Tokens, |transaction| {
+            if is_last_owner(transaction, id)? {
+                return Ok(Outcome::LastOwner);
+            }
+            end_tokens(transaction, id)?;
+            transaction.execute("DELETE FROM vault_grants WHERE actor_id = ?1", [id])?;
+            let count = transaction.execute("DELETE FROM agents WHERE id = ?1", [id])?;
+            Ok(if count == 0 { Outcome::Unchanged } else { Outcome::Done })
+        })
+    }
+
+    /// Gives the agent a new token; the old one and what was minted from it end at once (design 7). A
+    /// revoked agent is active again.
+    pub fn rotate_agent(&self, id: &str, now: Timestamp) -> Result<Secret, Error> {
+        self.change(Stale::Tokens, |transaction| {
+            end_tokens(transaction, id)?;
+            transaction.execute(
+                "UPDATE agents SET status = 'active', revoked_at = NULL, updated_at = ?2 WHERE id = ?1",
+                (id, now),
+            )?;
+            issue_token(transaction, id, now)
+        })
+    }
+}
+
+fn issue_token(transaction: &Transaction<'_>, agent: &str, now: Timestamp) -> Result<Secret, Error> {
+    let token = fresh::token(fresh::TokenKind::Agent)?;
+    transaction.execute(
+        "INSERT INTO sessions (id, public_id, agent_id, created_at) VALUES (?1, ?2, ?3, ?4)",
+        (fresh::token_id(&token), fresh::public_id()?, agent, now),
+    )?;
+    Ok(token)
+}
+
+fn end_tokens(transaction: &Transaction<'_>, agent: &str) -> Result<(), Error> {
+    transaction.execute("DELETE FROM sessions WHERE agent_id = ?1 OR created_by_actor_id = ?1", [agent])?;
+    Ok(())
+}
+
+/// Owners are counted over active people and active agents together (contract B.6).
+fn is_last_owner(connection: &Connection, agent: &str) -> Result<bool, Error> {
+    let is_last = connection.query_row(
+        "SELECT EXISTS (SELECT 1 FROM agents WHERE id = ?1 AND role = 'owner' AND status = 'active')
+             AND NOT EXISTS (SELECT 1 FROM agents WHERE id <> ?1 AND role = 'owner' AND status = 'active')
+             AND NOT EXISTS (SELECT 1 FROM users WHERE role = 'owner' AND is_active = 1)",
+        [agent],
+        |row| row.get(0),
+    )?;
+    Ok(is_last)
+}
+
+fn vaults_of(connection: &Connection, actor: &str) -> Result<Vec<(String, Role)>, Error> {
+    let mut statement = connection.prepare_cached(
+        "SELECT v.name, g.role FROM vault_grants g JOIN vaults v ON v.id = g.vault_id
+         WHERE g.actor_id = ?1 ORDER BY v.name",
+    )?;
+    let rows = statement.query_map([actor], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn agent_from(row: &Row<'_>) -> rusqlite::Result<Agent> {
+    Ok(Agent {
+        id: row.get(0)?,
+        name: row.get(1)?,
+        role: row.get(2)?,
+        is_active: row.get(3)?,
+        created_by: row.get(4)?,
+        created_at: row.get(5)?,
+        updated_at: row.get(6)?,
+        revoked_at: row.get(7)?,
+        vaults: Vec::new(),
+        active_tokens: row.get(8)?,
+    })
+}

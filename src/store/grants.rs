@@ -1,0 +1,143 @@
+//! Who may use which vault, in which role.
+
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{OptionalExtension, Transaction};
+
+use super::{Error, Stale, Store, Timestamp};
+use crate::vault::scope::Role;
+
+/// The two kinds of actor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ActorKind {
+    Agent,
+    User,
+}
+
+/// An actor by its id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActorRef {
+    pub kind: ActorKind,
+    pub id: String,
+}
+
+/// An agent in a vault.
+#[derive(Debug)]
+pub struct AgentGrant {
+    pub name: String,
+    pub agent_id: String,
+    pub role: Role,
+    pub is_active: bool,
+}
+
+impl ActorKind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Agent => "agent",
+            Self::User => "user",
+        }
+    }
+}
+
+impl ToSql for ActorKind {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.as_str().into())
+    }
+}
+
+impl FromSql for ActorKind {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        match value.as_str()? {
+            "agent" => Ok(Self::Agent),
+            "user" => Ok(Self::User),
+            _ => Err(FromSqlError::InvalidType),
+        }
+    }
+}
+
+impl ToSql for Role {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.as_str().into())
+    }
+}
+
+impl FromSql for Role {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        Self::parse(value.as_str()?).ok_or(FromSqlError::InvalidType)
+    }
+}
+
+impl Store {
+    /// An actor's role in a vault.
+    pub fn grant(&self, actor_id: &str, vault_id: &str) -> Result<Option<Role>, Error> {
+        self.read(|connection| {
+            let role = connection
+                .prepare_cached("SELECT role FROM vault_grants WHERE actor_id = ?1 AND vault_id = ?2")?
+                .query_row((actor_id, vault_id), |row| row.get(0))
+                .optional()?;
+            Ok(role)
+        })
+    }
+
+    /// Gives an actor a role in a vault, or another one.
+    pub fn set_grant(
+        &self,
+        actor: &ActorRef,
+        vault_id: &str,
+        role: Role,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        self.change(Stale::Tokens, |transaction| write_grant(transaction, actor, vault_id, role, now))
+    }
+
+    /// Takes a vault from an actor, and with it the tokens the actor minted for it; whether there was
+    /// a grant.
+    pub fn remove_grant(&self, actor_id: &str, vault_id: &str) -> Result<bool, Error> {
+        self.change(Stale::Tokens, |transaction| {
+            let count = transaction.execute(
+                "DELETE FROM vault_grants WHERE actor_id = ?1 AND vault_id = ?2",
+                (actor_id, vault_id),
+            )?;
+            transaction.execute(
+                "DELETE FROM sessions WHERE created_by_actor_id = ?1 AND vault_id = ?2",
+                (actor_id, vault_id),
+            )?;
+            Ok(count > 0)
+        })
+    }
+
+    /// The agents of a vault, by name.
+    pub fn vault_agents(&self, vault_id: &str) -> Result<Vec<AgentGrant>, Error> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT a.name, a.id, g.role, a.status = 'active'
+                 FROM vault_grants g JOIN agents a ON a.id = g.actor_id
+                 WHERE g.vault_id = ?1 AND g.actor_type = 'agent' ORDER BY a.name",
+            )?;
+            let rows = statement.query_map([vault_id], |row| {
+                Ok(AgentGrant {
+                    name: row.get(0)?,
+                    agent_id: row.get(1)?,
+                    role: row.get(2)?,
+                    is_active: row.get(3)?,
+                })
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+    }
+}
+
+pub(super) fn write_grant(
+    transaction: &Transaction<'_>,
+    actor: &ActorRef,
+    vault_id: &str,
+    role: Role,
+    now: Timestamp,
+) -> Result<(), Error> {
+    transaction.execute(
+        "INSERT INTO vault_grants (actor_id, actor_type, vault_id, role, created_at)
+         VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (actor_id, vault_id) DO UPDATE SET role = excluded.role",
+        (&actor.id, actor.kind, vault_id, role, now),
+    )?;
+    Ok(())
+}

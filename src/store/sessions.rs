@@ -1,0 +1,235 @@
+//! Tokens: whose they are, and the scoped ones people and agents mint.
+
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, Row, named_params};
+
+use super::accounts::{InstanceRole, NewToken};
+use super::grants::{ActorKind, ActorRef};
+use super::{Error, Stale, Store, Timestamp, fresh};
+use crate::secret::Secret;
+use crate::vault::scope::Role;
+
+/// A login's last use is written at most this often.
+const TOUCH_EVERY: Duration = Duration::from_secs(60);
+
+/// What a token turned out to be.
+#[derive(Debug)]
+pub enum Standing {
+    Unknown,
+    Expired,
+    Live(Holder),
+}
+
+/// Who holds a live token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Holder {
+    User { id: String, email: String, role: InstanceRole },
+    Agent { id: String, name: String, role: InstanceRole },
+    Scoped { token_id: String, vault_id: String, vault_name: String, role: Role, minted_by: Option<ActorRef> },
+}
+
+/// A scoped token as its list shows it: never its value.
+#[derive(Debug)]
+pub struct Minted {
+    pub public_id: String,
+    pub label: Option<String>,
+    pub role: Role,
+    pub created_by: Option<(ActorRef, String)>,
+    pub created_at: Timestamp,
+    pub expires_at: Timestamp,
+}
+
+/// A token to mint.
+#[derive(Debug)]
+pub struct Mint<'a> {
+    pub vault_id: &'a str,
+    pub label: Option<&'a str>,
+    pub created_by: Option<&'a ActorRef>,
+    pub life: Duration,
+}
+
+/// A token's row, joined with whom it stands for.
+pub(super) struct TokenRow {
+    pub(super) holder: Holder,
+    pub(super) expires_at: Option<Timestamp>,
+    idle: Option<Duration>,
+    last_used_at: Option<Timestamp>,
+}
+
+impl TokenRow {
+    /// Past its absolute limit, or idle beyond its idle limit (contract B.3).
+    pub(super) fn is_expired(&self, now: Timestamp) -> bool {
+        let is_idle = match (self.last_used_at, self.idle) {
+            (Some(last), Some(limit)) => now > last.plus(limit),
+            _ => false,
+        };
+        is_idle || self.expires_at.is_some_and(|end| now > end)
+    }
+}
+
+impl Store {
+    /// Whose token this is, for the control API. A login that is used is noted, at most once a minute.
+    pub fn standing(
+        &self,
+        token: &Secret,
+        ip: Option<&str>,
+        user_agent: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Standing, Error> {
+        let id = fresh::token_id(token);
+        let Some(row) = self.read(|connection| find(connection, &id))? else {
+            return Ok(Standing::Unknown);
+        };
+        if row.is_expired(now) {
+            return Ok(Standing::Expired);
+        }
+        let is_login = matches!(row.holder, Holder::User { .. });
+        if is_login && row.last_used_at.is_none_or(|last| now > last.plus(TOUCH_EVERY)) {
+            self.touch(&id, ip, user_agent, now)?;
+        }
+        Ok(Standing::Live(row.holder))
+    }
+
+    fn touch(&self, id: &str, ip: Option<&str>, agent: Option<&str>, now: Timestamp) -> Result<(), Error> {
+        self.change(Stale::Nothing, |transaction| {
+            transaction.execute(
+                "UPDATE sessions SET last_used_at = :now, last_ip = COALESCE(:ip, last_ip),
+                     last_user_agent = COALESCE(:agent, last_user_agent)
+                 WHERE id = :id",
+                named_params! {":id": id, ":ip": ip, ":agent": agent, ":now": now},
+            )?;
+            Ok(())
+        })
+    }
+
+    /// Ends the login or token itself; nothing happens when there is none.
+    pub fn end_session(&self, token: &Secret) -> Result<(), Error> {
+        self.change(Stale::Tokens, |transaction| {
+            transaction.execute("DELETE FROM sessions WHERE id = ?1", [fresh::token_id(token)])?;
+            Ok(())
+        })
+    }
+
+    /// Mints a scoped token. Its role is always `proxy` (contract A.5).
+    pub fn mint(&self, mint: &Mint<'_>, now: Timestamp) -> Result<NewToken, Error> {
+        let token = fresh::token(fresh::TokenKind::Session)?;
+        let expires_at = now.plus(mint.life);
+        self.change(Stale::Nothing, |transaction| {
+            transaction.execute(
+                "INSERT INTO sessions (id, public_id, vault_id, vault_role, label, created_by_actor_id,
+                     created_by_actor_type, expires_at, created_at)
+                 VALUES (:id, :public, :vault, :role, :label, :by, :by_kind, :expires, :now)",
+                named_params! {
+                    ":id": fresh::token_id(&token),
+                    ":public": fresh::public_id()?,
+                    ":vault": mint.vault_id,
+                    ":role": Role::Proxy,
+                    ":label": mint.label,
+                    ":by": mint.created_by.map(|actor| &actor.id),
+                    ":by_kind": mint.created_by.map(|actor| actor.kind),
+                    ":expires": expires_at,
+                    ":now": now,
+                },
+            )?;
+            Ok(())
+        })?;
+        Ok(NewToken { token, expires_at })
+    }
+
+    /// A vault's live scoped tokens, newest first.
+    pub fn minted(&self, vault_id: &str, now: Timestamp) -> Result<Vec<Minted>, Error> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT s.public_id, s.label, s.vault_role, s.created_by_actor_type, s.created_by_actor_id,
+                     COALESCE(u.email, a.name, s.created_by_actor_id), s.created_at, s.expires_at
+                 FROM sessions s
+                     LEFT JOIN users u ON u.id = s.created_by_actor_id
+                     LEFT JOIN agents a ON a.id = s.created_by_actor_id
+                 WHERE s.vault_id = ?1 AND s.expires_at >= ?2
+                 ORDER BY s.created_at DESC, s.public_id",
+            )?;
+            let rows = statement.query_map((vault_id, now), minted_from)?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// Ends a scoped token of this vault; whether there was one.
+    pub fn revoke_minted(&self, vault_id: &str, public_id: &str) -> Result<bool, Error> {
+        self.change(Stale::Tokens, |transaction| {
+            let count = transaction.execute(
+                "DELETE FROM sessions WHERE public_id = ?1 AND vault_id = ?2",
+                (public_id, vault_id),
+            )?;
+            Ok(count > 0)
+        })
+    }
+}
+
+/// Finds a token by its hash. Inactive people and revoked agents hold none.
+pub(super) fn find(connection: &Connection, id: &str) -> Result<Option<TokenRow>, Error> {
+    let row = connection
+        .prepare_cached(
+            "SELECT s.expires_at, s.idle_ttl_seconds, s.last_used_at, s.vault_id, v.name, s.vault_role,
+                 s.created_by_actor_type, s.created_by_actor_id, u.id, u.email, u.role, a.id, a.name, a.role
+             FROM sessions s
+                 LEFT JOIN vaults v ON v.id = s.vault_id
+                 LEFT JOIN users u ON u.id = s.user_id AND u.is_active = 1
+                 LEFT JOIN agents a ON a.id = s.agent_id AND a.status = 'active'
+             WHERE s.id = ?1",
+        )?
+        .query_row([id], |row| {
+            let Some(holder) = holder_from(id, row)? else {
+                return Ok(None);
+            };
+            Ok(Some(TokenRow {
+                holder,
+                expires_at: row.get(0)?,
+                idle: row.get::<_, Option<u32>>(1)?.map(|seconds| Duration::from_secs(seconds.into())),
+                last_used_at: row.get(2)?,
+            }))
+        })
+        .optional()?;
+    Ok(row.flatten())
+}
+
+fn holder_from(id: &str, row: &Row<'_>) -> rusqlite::Result<Option<Holder>> {
+    if let Some(vault_name) = row.get::<_, Option<String>>(4)? {
+        return Ok(Some(Holder::Scoped {
+            token_id: id.to_owned(),
+            vault_id: row.get(3)?,
+            vault_name,
+            role: row.get(5)?,
+            minted_by: actor_from(row, 6)?,
+        }));
+    }
+    if let Some(user) = row.get::<_, Option<String>>(8)? {
+        return Ok(Some(Holder::User { id: user, email: row.get(9)?, role: row.get(10)? }));
+    }
+    if let Some(agent) = row.get::<_, Option<String>>(11)? {
+        return Ok(Some(Holder::Agent { id: agent, name: row.get(12)?, role: row.get(13)? }));
+    }
+    Ok(None)
+}
+
+/// Reads an actor from two columns: its kind, then its id.
+fn actor_from(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<ActorRef>> {
+    let kind: Option<ActorKind> = row.get(at)?;
+    let id: Option<String> = row.get(at + 1)?;
+    Ok(kind.zip(id).map(|(kind, id)| ActorRef { kind, id }))
+}
+
+fn minted_from(row: &Row<'_>) -> rusqlite::Result<Minted> {
+    let created_by = match actor_from(row, 3)? {
+        Some(actor) => Some((actor, row.get(5)?)),
+        None => None,
+    };
+    Ok(Minted {
+        public_id: row.get(0)?,
+        label: row.get(1)?,
+        role: row.get(2)?,
+        created_by,
+        created_at: row.get(6)?,
+        expires_at: row.get(7)?,
+    })
+}
