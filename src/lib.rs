@@ -3,7 +3,9 @@
 pub mod authority;
 pub mod cli;
 pub mod client;
+pub mod entry;
 pub mod failure;
+pub mod health;
 pub mod http1;
 pub mod log;
 pub mod net;

@@ -5,7 +5,9 @@
 //! here: the failure travels to `main`, which prints it once.
 
 mod args;
+mod health;
 pub mod output;
+mod run;
 pub mod world;
 
 use std::ffi::{OsStr, OsString};
@@ -26,7 +28,22 @@ struct Verb {
 }
 
 /// Every command, in the order help shows them.
-const VERBS: &[Verb] = &[Verb { words: &["version"], usage: "", about: "Print the version", run: version }];
+const VERBS: &[Verb] = &[
+    Verb {
+        words: &["run"],
+        usage: run::USAGE,
+        about: "Run a command whose calls get their credentials",
+        run: run::run,
+    },
+    Verb { words: &["vault", "run"], usage: run::USAGE, about: "The same as run", run: run::run },
+    Verb {
+        words: &["health"],
+        usage: "",
+        about: "Ask the run or server of this container how it is",
+        run: health::health,
+    },
+    Verb { words: &["version"], usage: "", about: "Print the version", run: version },
+];
 
 /// Flags that take a value and may stand before the last command word (contract E.1).
 const GROUP_FLAGS: &[&str] = &["--vault", "--address"];

@@ -268,6 +268,10 @@ impl From<io::Error> for Cause {
         if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
             return Self::Tls(tls_text(tls));
         }
+        // A failed lookup has no kind of its own; the standard library words it so on every libc.
+        if error.to_string().starts_with("failed to lookup address information") {
+            return Self::Unresolved;
+        }
         match error.kind() {
             io::ErrorKind::ConnectionRefused => Self::Refused,
             io::ErrorKind::TimedOut => Self::TimedOut,

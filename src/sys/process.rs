@@ -7,6 +7,7 @@
 
 use std::ffi::{CString, OsString, c_char, c_int};
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -16,8 +17,10 @@ use std::ptr;
 use nix::libc;
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
 pub use nix::unistd::Pid;
-use nix::unistd::setpgid;
+use nix::unistd::{AccessFlags, eaccess, geteuid, setpgid};
 
 use super::signals::Signal;
 use super::terminal::Terminal;
@@ -135,6 +138,35 @@ impl Strings {
     fn pointers(&self) -> *const *const c_char {
         self.pointers.as_ptr()
     }
+}
+
+/// Whether this process may execute the file, by its effective user.
+pub fn is_executable(file: &Path) -> bool {
+    eaccess(file, AccessFlags::X_OK).is_ok()
+}
+
+/// The user whose rights this process has.
+pub fn user() -> u32 {
+    geteuid().as_raw()
+}
+
+/// Who is at the other end of a Unix socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Zero when the process cannot be seen from our PID namespace.
+    pub pid: i32,
+    pub user: u32,
+}
+
+/// Asks the kernel who connected, or listened, at the other end.
+pub fn peer_of(socket: BorrowedFd<'_>) -> io::Result<Peer> {
+    let peer = getsockopt(&socket, PeerCredentials)?;
+    Ok(Peer { pid: peer.pid(), user: peer.uid() })
+}
+
+/// Whether this process is the first one of its PID namespace.
+pub fn is_init() -> bool {
+    Pid::this().as_raw() == 1
 }
 
 /// What happened to a child.

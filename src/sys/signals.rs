@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _, RawFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::libc;
 use nix::sys::signal::{self, SaFlags, SigAction, SigHandler, SigSet};
@@ -24,7 +24,7 @@ impl Signal {
     pub const HUP: Self = Self(libc::SIGHUP);
     pub const INT: Self = Self(libc::SIGINT);
     pub const KILL: Self = Self(libc::SIGKILL);
-    pub const PIPE: Self = Self(libc::SIGPIPE);
+    pub const QUIT: Self = Self(libc::SIGQUIT);
     pub const STOP: Self = Self(libc::SIGSTOP);
     pub const TERM: Self = Self(libc::SIGTERM);
 
@@ -38,6 +38,12 @@ impl Signal {
 }
 
 impl fmt::Debug for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for Signal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match signal::Signal::try_from(self.0) {
             Ok(known) => f.write_str(known.as_str()),
@@ -76,15 +82,17 @@ impl Signals {
         Ok(Self(SignalFd::with_flags(&set, flags)?))
     }
 
-    /// The descriptor to watch for input.
-    pub fn descriptor(&self) -> RawFd {
-        self.0.as_fd().as_raw_fd()
-    }
-
     /// The next signal that has arrived, if any.
     pub fn next(&self) -> io::Result<Option<Signal>> {
         let info = self.0.read_signal()?;
         Ok(info.and_then(|info| i32::try_from(info.ssi_signo).ok()).map(Signal))
+    }
+}
+
+impl AsFd for Signals {
+    /// The descriptor to watch for input.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

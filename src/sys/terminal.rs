@@ -22,7 +22,12 @@ impl Terminal {
                 .find(|stream| tcgetpgrp(stream).is_ok())
                 .and_then(|stream| stream.try_clone_to_owned().ok())
         })?;
-        (tcgetpgrp(&terminal) == Ok(getpgrp())).then_some(Self(terminal))
+        Some(Self(terminal)).filter(Self::listens_to_us)
+    }
+
+    /// Whether our process group is in the foreground.
+    pub fn listens_to_us(&self) -> bool {
+        tcgetpgrp(&self.0) == Ok(getpgrp())
     }
 
     /// Puts a process group into the foreground. A group that is not there itself must have SIGTTOU

@@ -1,0 +1,295 @@
+//! `agent-vault run`: flags and variables in, an [`entry::Plan`] out.
+//!
+//! Everything that can be contradicted is contradicted here, before any I/O. Each flag has an
+//! `AGENT_VAULT_…` twin, since task definitions speak in variables; a flag wins over its twin. The token
+//! has no flag: anyone may read a command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{Args, World};
+use crate::client::ProxyVars;
+use crate::entry::preflight::{Asked, Mode, Reach};
+use crate::entry::{self, Plan, Way};
+use crate::failure::{Exit, Failure};
+
+/// Flags that mean something under container isolation only: name, and whether a value follows.
+const CONTAINER_ONLY: [(&str, bool); 6] = [
+    ("--image", true),
+    ("--mount", true),
+    ("--keep", false),
+    ("--no-firewall", false),
+    ("--home-volume-shared", false),
+    ("--share-agent-dir", false),
+];
+
+const MODES: &str = "must be one of: host, container";
+
+/// Plans and carries out a run. A failure of ours is told apart from the child's by its exit code.
+pub(super) fn run(world: &World<'_>, args: Args) -> Result<Exit, Failure> {
+    plan(world, args).and_then(entry::run).map_err(entry::own_exit)
+}
+
+/// What `run --help` says beyond the usage line.
+pub(super) const USAGE: &str = "[flags] -- <command> [args…]
+
+Flags, each with a variable of the same meaning:
+  --vault NAME          vault to use (AGENT_VAULT_VAULT)
+  --address URL         broker (AGENT_VAULT_ADDR)
+  --ttl SECONDS         life of the token minted for a logged-in person
+  --wait 30s            wait for a broker that is still starting (AGENT_VAULT_WAIT)
+  --broker-ca FILE      trust this CA for an https broker (AGENT_VAULT_BROKER_CA)
+  --ca-dir DIR          where the CA files go (AGENT_VAULT_CA_DIR)
+  --no-proxy HOSTS      hosts to reach directly, comma-separated (AGENT_VAULT_NO_PROXY)
+  --stop-timeout 10s    kill the command this long after it was asked to stop (AGENT_VAULT_STOP_TIMEOUT)
+  --direct              replace this process with the command, which then holds the real token (AGENT_VAULT_DIRECT)
+  --isolation MODE      host (AGENT_VAULT_ISOLATION)
+  --image REF, --mount SRC:DST[:ro|rw], --keep, --no-firewall, --home-volume-shared, --share-agent-dir
+                        with --isolation=container only
+
+The token comes from AGENT_VAULT_TOKEN or, as a file, AGENT_VAULT_TOKEN_FILE.";
+
+fn plan(world: &World<'_>, args: Args) -> Result<Plan, Failure> {
+    let (flags, behind) = split_at_dashes(args.into_rest());
+    if flags.iter().any(|flag| flag == "--isolation=") {
+        return Err(no_mode(""));
+    }
+    let mut args = Args::new(flags);
+    let mut read = |flag: &'static str, twin: &str| Ok(args.value(flag)?.or_else(|| world.var(twin)));
+    let ca_dir = read("--ca-dir", "AGENT_VAULT_CA_DIR")?;
+    let broker_ca = read("--broker-ca", "AGENT_VAULT_BROKER_CA")?;
+    let no_proxy = read("--no-proxy", "AGENT_VAULT_NO_PROXY")?;
+    let wait = read("--wait", "AGENT_VAULT_WAIT")?;
+    let stop_timeout = read("--stop-timeout", "AGENT_VAULT_STOP_TIMEOUT")?;
+    let asked = Asked {
+        vault: args.value("--vault")?,
+        address: args.value("--address")?,
+        ttl_seconds: args.number("--ttl")?,
+    };
+    let is_direct = args.flag("--direct") || is_set(world, "AGENT_VAULT_DIRECT")?;
+    let isolation = Isolation::read(&mut args)?;
+    let mut command = words(args)?;
+    command.extend(behind);
+    if command.is_empty() {
+        return Err(Failure::usage("requires at least 1 arg(s), only received 0")
+            .with_hint("agent-vault run [flags] -- <command> [args…]"));
+    }
+    isolation.check(world)?;
+    Ok(Plan {
+        mode: Mode::choose(asked, |name| world.var(name))?,
+        command,
+        reach: Reach {
+            broker_ca: None,
+            proxy: ProxyVars::read(|name| world.var(name)),
+            wait: duration("--wait", wait)?.unwrap_or_default(),
+        },
+        broker_ca: broker_ca.map(PathBuf::from),
+        ca_dir: ca_dir.map(PathBuf::from),
+        no_proxy: no_proxy.as_deref().map(hosts).unwrap_or_default(),
+        way: if is_direct { Way::Direct } else { Way::Relay },
+        stop_timeout: duration("--stop-timeout", stop_timeout)?,
+        health_name: world.var("AGENT_VAULT_HEALTH_NAME"),
+    })
+}
+
+/// The isolation asked for, and the container-only flags that were set.
+struct Isolation {
+    mode: Option<String>,
+    set: Vec<&'static str>,
+}
+
+impl Isolation {
+    fn read(args: &mut Args) -> Result<Self, Failure> {
+        let mode = args.value("--isolation")?;
+        if let Some(mode) = mode.as_deref().filter(|mode| !is_mode(mode)) {
+            return Err(no_mode(mode));
+        }
+        let mut set = Vec::new();
+        for (flag, has_value) in CONTAINER_ONLY {
+            let is_set = if has_value { !args.values(flag)?.is_empty() } else { args.flag(flag) };
+            set.extend(is_set.then_some(flag));
+        }
+        Ok(Self { mode, set })
+    }
+
+    fn check(&self, world: &World<'_>) -> Result<(), Failure> {
+        let from_variable = || world.var("AGENT_VAULT_ISOLATION");
+        let mode = match self.mode.clone() {
+            Some(mode) => mode,
+            None => from_variable().unwrap_or_else(|| "host".to_owned()),
+        };
+        if !is_mode(&mode) {
+            return Err(Failure::usage(format!("AGENT_VAULT_ISOLATION: {MODES}")));
+        }
+        if mode == "host" {
+            return match self.set.first() {
+                Some(flag) => Err(Failure::usage(format!("{flag} requires --isolation=container"))),
+                None => Ok(()),
+            };
+        }
+        if ["--home-volume-shared", "--share-agent-dir"].iter().all(|flag| self.set.contains(flag)) {
+            return Err(Failure::usage("--home-volume-shared and --share-agent-dir are mutually exclusive"));
+        }
+        Err(Failure::usage("--isolation=container is not available in this build")
+            .with_hint("run agent-vault as the entrypoint inside the container instead"))
+    }
+}
+
+fn no_mode(mode: &str) -> Failure {
+    Failure::usage(format!("invalid argument {mode:?} for \"--isolation\" flag: {MODES}"))
+}
+
+fn is_mode(mode: &str) -> bool {
+    matches!(mode, "host" | "container")
+}
+
+/// Flags and first words, and what stands behind `--` verbatim.
+fn split_at_dashes(mut line: Vec<OsString>) -> (Vec<OsString>, Vec<OsString>) {
+    match line.iter().position(|arg| arg == "--") {
+        Some(at) => {
+            let behind = line.split_off(at + 1);
+            line.pop();
+            (line, behind)
+        }
+        None => (line, Vec::new()),
+    }
+}
+
+/// The words in front of `--`; a dashed one that no flag took is unknown.
+fn words(mut args: Args) -> Result<Vec<OsString>, Failure> {
+    let mut words = Vec::new();
+    while let Some(word) = args.opt_word()? {
+        words.push(word.into());
+    }
+    Ok(words)
+}
+
+fn hosts(list: &str) -> Vec<String> {
+    list.split(',').map(str::trim).filter(|host| !host.is_empty()).map(str::to_owned).collect()
+}
+
+fn is_set(world: &World<'_>, name: &str) -> Result<bool, Failure> {
+    match world.var(name).as_deref() {
+        None | Some("0" | "f" | "F" | "false" | "False" | "FALSE") => Ok(false),
+        Some("1" | "t" | "T" | "true" | "True" | "TRUE") => Ok(true),
+        Some(other) => Err(Failure::usage(format!("{name}: {other:?} is neither true nor false"))),
+    }
+}
+
+fn duration(flag: &str, text: Option<String>) -> Result<Option<Duration>, Failure> {
+    let Some(text) = text else { return Ok(None) };
+    match parse_duration(&text) {
+        Some(span) => Ok(Some(span)),
+        None => Err(Failure::usage(format!(
+            "invalid argument {text:?} for {flag:?} flag: a number and a unit, as in 500ms, 30s or 2m"
+        ))),
+    }
+}
+
+/// A whole number and its unit.
+fn parse_duration(text: &str) -> Option<Duration> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let number: u64 = text[..digits].parse().ok()?;
+    match &text[digits..] {
+        "ms" => Some(Duration::from_millis(number)),
+        "s" => Some(Duration::from_secs(number)),
+        "m" => number.checked_mul(60).map(Duration::from_secs),
+        "h" => number.checked_mul(3600).map(Duration::from_secs),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AGENT: [(&str, &str); 3] =
+        [("AGENT_VAULT_TOKEN", "t"), ("AGENT_VAULT_ADDR", "http://h:1"), ("AGENT_VAULT_VAULT", "v")];
+
+    fn planned(line: &[&str], vars: &[(&str, &str)]) -> Result<Plan, String> {
+        let var = |name: &str| {
+            vars.iter().chain(&AGENT).find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+        };
+        let args = Args::new(line.iter().map(OsString::from).collect());
+        plan(&World::new(&var), args).map_err(|failure| failure.message().to_owned())
+    }
+
+    fn refusal(line: &[&str], vars: &[(&str, &str)]) -> String {
+        planned(line, vars).err().unwrap_or_default()
+    }
+
+    #[test]
+    fn the_command_is_what_follows_verbatim() {
+        let command = |line: &[&str]| planned(line, &[]).unwrap().command;
+        assert_eq!(command(&["--", "x", "--foo", "--", "-h"]), ["x", "--foo", "--", "-h"]);
+        assert_eq!(command(&["--direct", "claude", "a"]), ["claude", "a"]);
+        assert_eq!(command(&["claude", "--", "--foo"]), ["claude", "--foo"]);
+    }
+
+    #[test]
+    fn refusals_are_the_contracts_texts() {
+        let modes = "must be one of: host, container";
+        for mode in ["", "Host", "CONTAINER", "vm", "docker", "process"] {
+            let flag = format!("--isolation={mode}");
+            let text = format!("invalid argument {mode:?} for \"--isolation\" flag: {modes}");
+            assert_eq!(refusal(&[&flag, "--", "x"], &[]), text);
+        }
+        assert_eq!(
+            refusal(&["--", "x"], &[("AGENT_VAULT_ISOLATION", "vm")]),
+            format!("AGENT_VAULT_ISOLATION: {modes}")
+        );
+        assert!(planned(&["--isolation", "host", "--", "x"], &[("AGENT_VAULT_ISOLATION", "vm")]).is_ok());
+        for (flag, has_value) in CONTAINER_ONLY {
+            let mut line = vec![flag];
+            line.extend(has_value.then_some("v"));
+            line.extend(["--", "x"]);
+            assert_eq!(refusal(&line, &[]), format!("{flag} requires --isolation=container"));
+        }
+        let container = ["--isolation=container", "--home-volume-shared", "--share-agent-dir", "--", "x"];
+        assert_eq!(
+            refusal(&container, &[]),
+            "--home-volume-shared and --share-agent-dir are mutually exclusive"
+        );
+        assert_eq!(
+            refusal(&["--keep", "--", "x"], &[("AGENT_VAULT_ISOLATION", "container")]),
+            "--isolation=container is not available in this build"
+        );
+        assert_eq!(refusal(&[], &[]), "requires at least 1 arg(s), only received 0");
+        assert_eq!(refusal(&["--foo", "--", "x"], &[]), "unknown flag: --foo");
+        assert_eq!(refusal(&["claude", "--foo"], &[]), "unknown flag: --foo");
+        assert_eq!(refusal(&["--token", "t", "--", "x"], &[]), "unknown flag: --token");
+    }
+
+    #[test]
+    fn every_flag_has_its_variable_and_wins_over_it() {
+        let vars = [
+            ("AGENT_VAULT_CA_DIR", "/var"),
+            ("AGENT_VAULT_BROKER_CA", "/ca"),
+            ("AGENT_VAULT_NO_PROXY", "a, b,"),
+            ("AGENT_VAULT_WAIT", "2m"),
+            ("AGENT_VAULT_STOP_TIMEOUT", "500ms"),
+            ("AGENT_VAULT_DIRECT", "true"),
+        ];
+        let plan = planned(&["--", "x"], &vars).unwrap();
+        assert_eq!(plan.ca_dir, Some("/var".into()));
+        assert_eq!(plan.broker_ca, Some("/ca".into()));
+        assert_eq!(plan.no_proxy, ["a", "b"]);
+        assert_eq!(plan.reach.wait, Duration::from_secs(120));
+        assert_eq!(plan.stop_timeout, Some(Duration::from_millis(500)));
+        assert_eq!(plan.way, Way::Direct);
+        let line = ["--ca-dir=/flag", "--wait", "1h", "--no-proxy=c", "--", "x"];
+        let plan = planned(&line, &vars).unwrap();
+        assert_eq!(plan.ca_dir, Some("/flag".into()));
+        assert_eq!(plan.reach.wait, Duration::from_secs(3600));
+        assert_eq!(plan.no_proxy, ["c"]);
+    }
+
+    #[test]
+    fn a_duration_has_a_unit() {
+        for bad in ["", "30", "s", "+5s", "1.5s", "1d", "99999999999999999999s"] {
+            assert_eq!(parse_duration(bad), None, "{bad}");
+        }
+        assert!(refusal(&["--wait", "30", "--", "x"], &[]).contains("--wait"));
+    }
+}

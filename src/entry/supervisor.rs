@@ -1,0 +1,138 @@
+//! While the child lives: signals go on to it, orphans are reaped, the relay serves.
+//!
+//! All of it happens on the main thread, woken by what arrives and by nothing else. The child's status is
+//! ours in the end: its exit code, or 128 and the number of the signal that killed it.
+
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::time::{Duration, Instant};
+
+use crate::health::Beacon;
+use crate::log_event;
+use crate::net::reactor::{Reactor, Wake};
+use crate::sys::process::{self, Pid, Status};
+use crate::sys::signals::{self, Signal, Signals};
+use crate::sys::terminal::Terminal;
+
+/// How long connections may go on once the child is gone. They can only be those of processes it left
+/// behind, and the runtime is waiting for our exit.
+const GRACE: Duration = Duration::from_millis(200);
+
+/// Signals that ask for an end, and so start the clock of `--stop-timeout`.
+const ASKING_FOR_THE_END: [Signal; 4] = [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM];
+
+/// What the main thread looks after.
+pub(super) struct Supervisor {
+    pub(super) reactor: Reactor,
+    pub(super) signals: Signals,
+    pub(super) child: Pid,
+    /// The terminal whose foreground the child was given.
+    pub(super) terminal: Option<Terminal>,
+    pub(super) beacon: Option<Beacon>,
+    /// How long after being asked to end the child is killed; without it the runtime decides.
+    pub(super) stop_timeout: Option<Duration>,
+    /// When that is, once it was asked.
+    pub(super) kill_at: Option<Instant>,
+}
+
+impl Supervisor {
+    /// Runs until the child has ended; its exit code.
+    pub(super) fn run(mut self) -> io::Result<u8> {
+        let outcome = self.until_the_end();
+        if outcome.is_err() {
+            // Without us the child would sit behind a dead relay.
+            drop(signals::send_to_group(self.child, Signal::KILL));
+        }
+        self.reactor.stop_accepting();
+        self.reactor.drain(Instant::now() + GRACE)?;
+        outcome
+    }
+
+    fn until_the_end(&mut self) -> io::Result<u8> {
+        let signals = self.reactor.watch(self.signals.as_fd().as_raw_fd())?;
+        if let Some(beacon) = &self.beacon {
+            self.reactor.watch(beacon.descriptor())?;
+        }
+        loop {
+            match self.reactor.turn(self.kill_at)? {
+                Wake::Watched(number) if number == signals => {
+                    if let Some(code) = self.take_signals()? {
+                        return Ok(code);
+                    }
+                }
+                Wake::Watched(_) => {
+                    if let Some(beacon) = &self.beacon {
+                        beacon.answer();
+                    }
+                }
+                Wake::Deadline => self.kill()?,
+            }
+        }
+    }
+
+    /// Handles every signal that has arrived; the exit code once the child has ended.
+    fn take_signals(&mut self) -> io::Result<Option<u8>> {
+        let mut ended = None;
+        while let Some(signal) = self.signals.next()? {
+            if signal == Signal::CHLD {
+                // One signal may stand for many children, and for the child itself among them.
+                ended = self.reap()?.or(ended);
+            } else {
+                self.forward(signal)?;
+            }
+        }
+        Ok(ended)
+    }
+
+    fn reap(&mut self) -> io::Result<Option<u8>> {
+        let mut ended = None;
+        while let Some((pid, status)) = process::reap()? {
+            if pid != self.child {
+                continue;
+            }
+            if let Status::Stopped(_) = status {
+                self.stop_with_the_child()?;
+            }
+            ended = status.exit_code().or(ended);
+        }
+        Ok(ended)
+    }
+
+    fn forward(&mut self, signal: Signal) -> io::Result<()> {
+        if let Some(span) = self.stop_timeout
+            && self.kill_at.is_none()
+            && ASKING_FOR_THE_END.contains(&signal)
+        {
+            self.kill_at = Some(Instant::now() + span);
+        }
+        signals::send_to_group(self.child, signal)
+    }
+
+    fn kill(&mut self) -> io::Result<()> {
+        log_event!(Warn, "the command did not end in time and is killed");
+        self.kill_at = None;
+        // Not asked twice: whatever ends the child now, its status arrives as a signal.
+        self.stop_timeout = None;
+        signals::send_to_group(self.child, Signal::KILL)
+    }
+
+    /// The child was suspended at the terminal: so are we, or the shell behind us would wait for ever.
+    fn stop_with_the_child(&self) -> io::Result<()> {
+        let Some(terminal) = self.terminal.as_ref().filter(|_| !process::is_init()) else { return Ok(()) };
+        terminal.take_back()?;
+        signals::stop_self()?;
+        if terminal.listens_to_us() {
+            terminal.hand_to(self.child)?;
+        }
+        signals::send_to_group(self.child, Signal::CONT)
+    }
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        if let Some(terminal) = &self.terminal {
+            // The terminal may have gone with the child; then nobody misses it.
+            drop(terminal.take_back());
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! The CA files a child's clients read: what goes in, and the first place that can hold them.
+//!
+//! Nothing of the image is assumed: neither a root store nor a writable disk. Two files are written, the
+//! vault's CA alone and the CA with the public roots, in a directory of their own that is created
+//! exclusively, readable by whatever user the child is, and removed when the guard is dropped.
+
+use std::ffi::OsStr;
+use std::fs::{self, DirBuilder, OpenOptions, Permissions};
+use std::hash::{DefaultHasher, Hasher as _};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::failure::Failure;
+use crate::sys;
+
+/// Where distributions keep their roots, the most common place first.
+const SYSTEM_BUNDLES: [&str; 5] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/cert.pem",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+];
+
+/// Largest root store that is taken over; distributions ship a quarter of a megabyte.
+const MAX_BUNDLE_BYTES: u64 = 8 * 1024 * 1024;
+
+const PEM_BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
+
+/// How long the files are needed.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Lifetime<'a> {
+    /// Until the guard is dropped; the directory is named for this run.
+    Run(&'a str),
+    /// Beyond this process, which is about to become the child. The directory is named for its content,
+    /// so that runs with the same CA share one instead of leaving one behind each.
+    Shared,
+}
+
+/// The files, written.
+#[derive(Debug)]
+pub(super) struct TrustFiles {
+    dir: PathBuf,
+    is_kept: bool,
+}
+
+impl TrustFiles {
+    /// The vault's CA and the public roots.
+    pub(super) fn bundle(&self) -> PathBuf {
+        self.dir.join("bundle.pem")
+    }
+
+    /// The vault's CA alone.
+    pub(super) fn ca(&self) -> PathBuf {
+        self.dir.join("ca.pem")
+    }
+}
+
+impl Drop for TrustFiles {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            // What cannot be removed is a public certificate; the run's status matters more.
+            drop(fs::remove_dir_all(&self.dir));
+        }
+    }
+}
+
+/// The directories that are tried, in order. A directory the operator names is the only one tried.
+pub(super) fn places(named: Option<&Path>, temporary: Option<&OsStr>, home: Option<&OsStr>) -> Vec<PathBuf> {
+    if let Some(named) = named {
+        return vec![named.to_owned()];
+    }
+    // Under a read-only root the usual runtimes still mount /dev/shm writable.
+    let mut places = vec![PathBuf::from("/dev/shm"), PathBuf::from("/run")];
+    places.extend(temporary.filter(|dir| !dir.is_empty()).map(PathBuf::from));
+    places.push(PathBuf::from("/tmp"));
+    places.extend(home.filter(|dir| !dir.is_empty()).map(|home| Path::new(home).join(".agent-vault")));
+    places
+}
+
+/// Writes the vault's CA and the public roots under the first of `places` that can hold them.
+pub(super) fn place(
+    ca: &[u8],
+    roots: &[u8],
+    places: &[PathBuf],
+    lifetime: Lifetime<'_>,
+) -> Result<TrustFiles, Failure> {
+    let gap: &[u8] = if ca.ends_with(b"\n") { b"" } else { b"\n" };
+    let bundle = [ca, gap, roots].concat();
+    let mut tried = Vec::new();
+    for place in places {
+        let written = match lifetime {
+            Lifetime::Run(id) => write_under(place, ca, &bundle, id),
+            Lifetime::Shared => share_under(place, ca, &bundle),
+        };
+        match written {
+            Ok(files) => return Ok(files),
+            Err(error) => tried.push(format!("{}: {error}", place.display())),
+        }
+    }
+    Err(Failure::new(format!("MITM setup failed: write CA: no place can hold it ({})", tried.join("; ")))
+        .with_hint("mount a small writable directory, a tmpfs for example, and name it with --ca-dir"))
+}
+
+fn write_under(place: &Path, ca: &[u8], bundle: &[u8], id: &str) -> io::Result<TrustFiles> {
+    if !place.is_dir() {
+        DirBuilder::new().recursive(true).mode(0o755).create(place)?;
+    }
+    let dir = place.join(format!("agent-vault-{id}"));
+    // Exclusive: a directory somebody else has prepared under this name is refused.
+    DirBuilder::new().mode(0o755).create(&dir)?;
+    let files = TrustFiles { dir, is_kept: false };
+    // The mask a process was started with must not hide the files from a child of another user.
+    fs::set_permissions(&files.dir, Permissions::from_mode(0o755))?;
+    write(&files.ca(), ca)?;
+    write(&files.bundle(), bundle)?;
+    Ok(files)
+}
+
+fn share_under(place: &Path, ca: &[u8], bundle: &[u8]) -> io::Result<TrustFiles> {
+    // The name only has to tell contents apart: what is found under it is compared byte by byte.
+    let mut hasher = DefaultHasher::new();
+    hasher.write(bundle);
+    let user = sys::process::user();
+    let id = format!("{user}-{:016x}", hasher.finish());
+    let mut files = match write_under(place, ca, bundle, &id) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let files = TrustFiles { dir: place.join(format!("agent-vault-{id}")), is_kept: true };
+            let found = fs::symlink_metadata(&files.dir)?;
+            let is_ours = found.is_dir() && found.uid() == user && found.mode() & 0o022 == 0;
+            if !is_ours || fs::read(files.ca())? != ca || fs::read(files.bundle())? != bundle {
+                return Err(error);
+            }
+            files
+        }
+        written => written?,
+    };
+    files.is_kept = true;
+    Ok(files)
+}
+
+fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)?;
+    file.write_all(content)?;
+    file.set_permissions(Permissions::from_mode(0o644))
+}
+
+/// The public roots as PEM: the file the environment already names, else the image's own, else the
+/// built-in set.
+pub(super) fn public_roots(named: Option<&OsStr>) -> Vec<u8> {
+    let named = named.filter(|path| !path.is_empty()).map(Path::new);
+    named
+        .into_iter()
+        .chain(SYSTEM_BUNDLES.iter().map(Path::new))
+        .find_map(read_bundle)
+        .unwrap_or_else(built_in_roots)
+}
+
+fn read_bundle(path: &Path) -> Option<Vec<u8>> {
+    let file = fs::File::open(path).ok()?;
+    let mut pem = Vec::new();
+    file.take(MAX_BUNDLE_BYTES + 1).read_to_end(&mut pem).ok()?;
+    let is_bundle = pem.windows(PEM_BEGIN.len()).any(|part| part == PEM_BEGIN);
+    (is_bundle && pem.len() as u64 <= MAX_BUNDLE_BYTES).then_some(pem)
+}
+
+fn built_in_roots() -> Vec<u8> {
+    let mut pem = Vec::with_capacity(256 * 1024);
+    for root in webpki_root_certs::TLS_SERVER_ROOT_CERTS {
+        pem.extend_from_slice(PEM_BEGIN);
+        // RFC 7468 §2: lines of 64 characters.
+        for line in STANDARD.encode(root).as_bytes().chunks(64) {
+            pem.push(b'\n');
+            pem.extend_from_slice(line);
+        }
+        pem.extend_from_slice(b"\n-----END CERTIFICATE-----\n");
+    }
+    pem
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scratch(name: &str) -> PathBuf {
+        let dir = std::env::temp_dir().join(format!("agent-vault-trust-{name}-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        dir
+    }
+
+    #[test]
+    fn the_first_place_that_works_holds_the_files_until_the_guard_goes() {
+        let good = scratch("place");
+        let not_a_dir = good.join("file");
+        fs::write(&not_a_dir, "").unwrap();
+        let files = place(b"CA", b"ROOTS", &[not_a_dir, good.clone()], Lifetime::Run("1")).unwrap();
+        assert!(files.ca().starts_with(&good));
+        assert_eq!(fs::read(files.ca()).unwrap(), b"CA");
+        assert_eq!(fs::read(files.bundle()).unwrap(), b"CA\nROOTS");
+        for path in [files.ca(), files.bundle()] {
+            assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o644);
+        }
+        let dir = files.dir.clone();
+        drop(files);
+        assert!(!dir.exists());
+        fs::remove_dir_all(good).unwrap();
+    }
+
+    #[test]
+    fn a_prepared_directory_is_refused() {
+        let place_dir = scratch("prepared");
+        fs::create_dir(place_dir.join("agent-vault-7")).unwrap();
+        let failure = place(b"CA", b"", std::slice::from_ref(&place_dir), Lifetime::Run("7")).unwrap_err();
+        assert!(failure.message().starts_with("MITM setup failed: write CA: "), "{failure}");
+        assert!(failure.message().contains(place_dir.to_str().unwrap()));
+        fs::remove_dir_all(place_dir).unwrap();
+    }
+
+    #[test]
+    fn a_shared_directory_is_found_again_and_left_behind() {
+        let place_dir = scratch("shared");
+        let share = |ca: &[u8]| {
+            place(ca, b"ROOTS", std::slice::from_ref(&place_dir), Lifetime::Shared).map(|files| files.ca())
+        };
+        let first = share(b"CA").unwrap();
+        assert_eq!(share(b"CA").unwrap(), first);
+        assert_eq!(fs::read(&first).unwrap(), b"CA");
+        assert_ne!(share(b"OTHER").unwrap(), first);
+        fs::write(&first, "changed").unwrap();
+        assert!(share(b"CA").is_err());
+        fs::remove_dir_all(place_dir).unwrap();
+    }
+
+    #[test]
+    fn places_follow_the_surroundings() {
+        let shown = |named: Option<&str>, temporary: Option<&str>, home: Option<&str>| {
+            places(named.map(Path::new), temporary.map(OsStr::new), home.map(OsStr::new))
+                .iter()
+                .map(|place| place.display().to_string())
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        assert_eq!(shown(None, None, None), "/dev/shm /run /tmp");
+        assert_eq!(shown(None, Some("/t"), Some("/h")), "/dev/shm /run /t /tmp /h/.agent-vault");
+        assert_eq!(shown(Some("/mine"), Some("/t"), Some("/h")), "/mine");
+    }
+
+    #[test]
+    fn the_built_in_roots_are_certificates() {
+        let pem = built_in_roots();
+        let text = std::str::from_utf8(&pem).unwrap();
+        assert_eq!(text.matches("-----BEGIN").count(), webpki_root_certs::TLS_SERVER_ROOT_CERTS.len());
+        assert!(text.lines().all(|line| line.len() <= 64));
+    }
+
+    #[test]
+    fn a_named_bundle_comes_before_the_images_own() {
+        let dir = scratch("named");
+        let named = dir.join("corp.pem");
+        fs::write(&named, "-----BEGIN CERTIFICATE-----\nx\n").unwrap();
+        assert_eq!(public_roots(Some(named.as_os_str())), b"-----BEGIN CERTIFICATE-----\nx\n");
+        fs::write(&named, "nothing").unwrap();
+        assert_ne!(public_roots(Some(named.as_os_str())), b"nothing");
+        fs::remove_dir_all(dir).unwrap();
+    }
+}
