@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# Every test there is, and one line at the end that says how it went.
+#
+# A test that needs a tool this machine lacks says so (SKIP) and counts as skipped; with AGENT_VAULT_CI=1
+# that is a failure instead.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
+
+passed=0
+failed=0
+skipped=0
+
+# Runs one check that is not a Rust test.
+check() {
+    printf '\n== %s\n' "$1"
+    shift
+    if "$@"; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        printf 'FAILED: %s\n' "$*"
+    fi
+}
+
+skip() {
+    if [ -n "${AGENT_VAULT_CI:-}" ]; then
+        failed=$((failed + 1))
+        printf 'FAILED: %s may not be skipped here: %s\n' "$1" "$2"
+    else
+        skipped=$((skipped + 1))
+        printf 'SKIP %s: %s\n' "$1" "$2"
+    fi
+}
+
+build_static() {
+    local status=0
+    ./scripts/build-static.sh --examples || status=$?
+    if [ "$status" = 3 ]; then
+        skip static_binary "this machine cannot build it (see above)"
+    else
+        check "the static binary" test "$status" = 0
+    fi
+}
+
+# Adds up cargo's own summaries; a skipped test is one that cargo ignored, or that said SKIP and passed.
+rust_tests() {
+    printf '\n== cargo test\n'
+    local log status=0 counts said
+    log=$(mktemp)
+    cargo test --locked --workspace --no-fail-fast 2>&1 | tee "$log" || status=$?
+    counts=$(awk '/^test result: /{ p += $4; f += $6; i += $8 } END { print p + 0, f + 0, i + 0 }' "$log")
+    said=$(grep -c 'SKIP [a-z_0-9]*: ' "$log")
+    rm -f "$log"
+    local p f i
+    read -r p f i <<< "$counts"
+    # A test that does not compile or crashes has no summary; cargo's status tells.
+    if [ "$status" != 0 ] && [ "$f" = 0 ]; then
+        f=1
+    fi
+    passed=$((passed + p - said))
+    failed=$((failed + f))
+    skipped=$((skipped + i + said))
+}
+
+shell_scripts() {
+    if command -v shellcheck > /dev/null; then
+        check "shell scripts" shellcheck scripts/*.sh tests/clients/*.sh .ci/run
+    else
+        skip shell_scripts "shellcheck is missing"
+    fi
+}
+
+build_static
+rust_tests
+shell_scripts
+check "the quickstart" ./scripts/quickstart.sh
+
+printf '\n%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
+[ "$failed" = 0 ]
