@@ -10,7 +10,7 @@ readonly KEY="sk_demo_$RANDOM$RANDOM$RANDOM"
 readonly PASSWORD="a password for the demonstration"
 readonly PATIENCE=20 # seconds for a program of ours to say that it is ready
 
-# The search path is needed inside; nothing else of this shell's environment is.
+# Programs get the search path and what is named; nothing else of this shell's environment.
 isolated() { env -i PATH="$PATH" "$@"; }
 
 say() { printf '\n== %s\n' "$*" >&2; }
@@ -60,25 +60,32 @@ line_after() {
     fail "nothing said \"$2\""
 }
 
-start_origin() {
-    exec {origin_says}< <(exec "$built/examples/origin" "$work/origin-ca.pem" "$HOST" 2> "$work/origin.log")
+# Starts program $1 with the rest as its command line; what it says on stdout can be read from its pipe.
+start() {
+    local pipe="$work/$1.pipe" log="$work/$1.log"
+    shift
+    mkfifo "$pipe"
+    "$@" > "$pipe" 2> "$log" &
     started+=($!)
-    local address
-    address=$(line_after "$origin_says" "origin listening on ")
-    url="https://$HOST:${address##*:}/v1/charges"
+}
+
+start_origin() {
+    local origin_address
+    start origin "$built/examples/origin" "$work/origin-ca.pem" "$HOST"
+    exec {origin_says}< "$work/origin.pipe"
+    origin_address=$(line_after "$origin_says" "origin listening on ")
+    url="https://$HOST:${origin_address##*:}/v1/charges"
 }
 
 start_broker() {
     mkdir "$work/broker"
-    exec {broker_says}< <(
-        isolated HOME="$work/broker" \
-            AGENT_VAULT_MASTER_PASSWORD="$PASSWORD" \
-            AGENT_VAULT_ALLOW_PRIVATE_RANGES=true \
-            AGENT_VAULT_HOST_OVERRIDES="$HOST=127.0.0.1" \
-            AGENT_VAULT_UPSTREAM_CA="$work/origin-ca.pem" \
-            sh -c 'exec "$@"' sh "$built/agent-vault" server --port 0 --mitm-port auto 2> "$work/broker.log"
-    )
-    started+=($!)
+    start broker env -i PATH="$PATH" HOME="$work/broker" \
+        AGENT_VAULT_MASTER_PASSWORD="$PASSWORD" \
+        AGENT_VAULT_ALLOW_PRIVATE_RANGES=true \
+        AGENT_VAULT_HOST_OVERRIDES="$HOST=127.0.0.1" \
+        AGENT_VAULT_UPSTREAM_CA="$work/origin-ca.pem" \
+        "$built/agent-vault" server --port 0 --mitm-port auto
+    exec {broker_says}< "$work/broker.pipe"
     address=$(line_after "$broker_says" "Agent Vault server listening on ")
     line_after "$broker_says" "Agent Vault transparent proxy listening on " > /dev/null
 }
