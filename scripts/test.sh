@@ -64,7 +64,7 @@ rust_tests() {
 
 shell_scripts() {
     if command -v shellcheck > /dev/null; then
-        check "shell scripts" shellcheck scripts/*.sh tests/clients/*.sh .ci/run
+        check "shell scripts" shellcheck scripts/*.sh tests/*/*.sh .ci/run
     else
         skip shell_scripts "shellcheck is missing"
     fi

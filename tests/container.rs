@@ -1,0 +1,271 @@
+//! Promise: in a real container made FROM scratch, `agent-vault run` is process 1, a second static program is
+//! the app, and the app's call reaches a TLS origin with a credential the app never had.
+//!
+//! The images are those of the repository and the recipe is the README's, run as it is printed.
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use support::{
+    Broker, Ended, Origin, Running, SECRET, TempDir, bare, find, readme_block, repository_file, run,
+    search_path, skip, succeeds, target_dir,
+};
+
+const API: &str = "api.example.test";
+const BODY: &str = "amount=1099";
+
+#[test]
+fn a_scratch_image_attaches_the_credential() {
+    let Some(docker) = Docker::new("a_scratch_image_attaches_the_credential") else { return };
+    let site = Site::open();
+    // The recipe, with the app's own arguments behind the image's name.
+    let recipe = readme_block("In a container", "sh");
+    let url = site.origin.url(API, "/v1/charges");
+    let script = format!("{} {url} {BODY}\n", recipe.trim_end());
+    let ended = run(site.variables(&mut docker.shell(&script)), b"");
+    let ended = site.expect_attached(ended);
+    for file in ["environ", "maps", "mem"] {
+        let closed = format!("pid 1 {file}: closed (permission denied)");
+        assert!(ended.stdout.contains(&closed), "no {closed:?} in:\n{}", ended.stdout);
+    }
+}
+
+/// The same filesystem and the same place as process 1, for machines with no container tool.
+#[test]
+fn a_chroot_with_its_own_process_ids_attaches_the_credential() {
+    let test = "a_chroot_with_its_own_process_ids_attaches_the_credential";
+    let Some(built) = Static::find(test) else { return };
+    if !succeeds("unshare", &["-pf", "--mount-proc", "true"]) {
+        return skip(test, "unshare cannot make namespaces here; run as root, with util-linux");
+    }
+    let root = TempDir::new();
+    let bin = root.dir("usr/local/bin").join("agent-vault");
+    fs::copy(&built.binary, bin).expect("a copy of the binary");
+    fs::copy(&built.probe, root.join("app")).expect("a copy of the app");
+    let (tmp, proc) = (root.dir("tmp"), root.dir("proc"));
+    assert!(tmp.is_dir());
+
+    let site = Site::open();
+    let mut command = bare(&find("unshare").expect("it was there just now"), root.path());
+    command.arg("-pf").arg(format!("--mount-proc={}", proc.display()));
+    command.arg("chroot").arg(root.path()).args(["/usr/local/bin/agent-vault", "run", "--", "/app"]);
+    command.args([&site.origin.url(API, "/v1/charges"), BODY]);
+    site.expect_attached(run(site.variables(&mut command), b""));
+}
+
+#[test]
+fn the_scratch_image_holds_the_binary_and_nothing_else() {
+    let Some(docker) = Docker::new("the_scratch_image_holds_the_binary_and_nothing_else") else { return };
+    docker.run(&["build", "-t", "agent-vault", "-f", "Dockerfile.scratch", "."]);
+    assert_eq!(docker.files_of("agent-vault"), ["usr/local/bin/agent-vault"]);
+    docker.expect_broker_defaults("agent-vault");
+}
+
+#[test]
+fn the_distroless_image_adds_the_binary_to_its_base() {
+    let Some(docker) = Docker::new("the_distroless_image_adds_the_binary_to_its_base") else { return };
+    docker.context.write("passwd", "nonroot:x:65532:65532:nonroot:/home/nonroot:/sbin/nologin\n");
+    docker.context.write("Dockerfile.base", "FROM scratch\nCOPY passwd /etc/passwd\n");
+    docker.run(&["build", "-t", "base", "-f", "Dockerfile.base", "."]);
+    docker.run(&["build", "-t", "on-base", "--build-arg", "BASE=base", "-f", "Dockerfile.distroless", "."]);
+    assert_eq!(docker.files_of("on-base"), ["etc/passwd", "usr/local/bin/agent-vault"]);
+    docker.expect_broker_defaults("on-base");
+}
+
+/// With a read-only root, no capability and a new volume: it serves, says that it is well, and stops when told.
+#[test]
+fn the_scratch_image_serves_as_a_broker() {
+    let Some(docker) = Docker::new("the_scratch_image_serves_as_a_broker") else { return };
+    docker.run(&["build", "-t", "agent-vault", "-f", "Dockerfile.scratch", "."]);
+    let mut command = docker.command();
+    command.args(["run", "--rm", "--name", "broker", "--read-only", "--cap-drop", "all"]);
+    command.args(["-e", "AGENT_VAULT_MASTER_PASSWORD=a password", "agent-vault"]);
+    // The image's own words but for the ports, which are the host's here.
+    command.args(["server", "--host", "127.0.0.1", "--port", "0", "--mitm-port", "auto"]);
+    let mut broker = Running::start(&mut command);
+    broker.line_after("Agent Vault server listening on ");
+    broker.line_after("Agent Vault transparent proxy listening on ");
+    docker.run(&["exec", "broker", "/usr/local/bin/agent-vault", "health"]);
+    docker.run(&["stop", "--time", "20", "broker"]);
+    let status = broker.wait();
+    assert!(status.success(), "{status}, after:\n{}", broker.output());
+}
+
+/// A broker with one service, on the host's loopback, in front of an origin.
+struct Site {
+    origin: Origin,
+    broker: Broker,
+    token: String,
+}
+
+impl Site {
+    fn open() -> Self {
+        let origin = Origin::tls(&[API]);
+        let broker = Broker::start(&origin, &[API])
+            .with_credential("API_KEY", SECRET)
+            .with_service("the-api", API, "API_KEY");
+        let token = broker.agent("test-agent");
+        Self { origin, broker, token }
+    }
+
+    /// Adds the three variables an app's container is given.
+    fn variables<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        command
+            .env("AGENT_VAULT_ADDR", self.broker.address())
+            .env("AGENT_VAULT_TOKEN", &self.token)
+            .env("AGENT_VAULT_VAULT", "default")
+    }
+
+    /// The app is not process 1, saw no secret, and its request arrived with the credential.
+    #[track_caller]
+    fn expect_attached(&self, ended: Ended) -> Ended {
+        let ended = ended.expect_success();
+        for expected in ["HTTP/1.1 200 OK", "origin saw POST /v1/charges"] {
+            assert!(ended.stdout.contains(expected), "no {expected:?} in:\n{}", ended.stdout);
+        }
+        let first = "\npid 1: /usr/local/bin/agent-vault run -- /app ";
+        assert!(ended.stdout.contains(first), "process 1 is not agent-vault:\n{}", ended.stdout);
+        assert!(!ended.stdout.contains("\nown pid: 1\n"), "the app is process 1:\n{}", ended.stdout);
+        for secret in [SECRET, &self.token] {
+            let seen = ended.stdout.contains(secret) || ended.stderr.contains(secret);
+            assert!(!seen, "{secret} is visible:\n{}\n{}", ended.stdout, ended.stderr);
+        }
+        let request = self.origin.last();
+        assert_eq!((request.method.as_str(), request.target.as_str()), ("POST", "/v1/charges"));
+        assert_eq!(String::from_utf8_lossy(&request.body), BODY);
+        assert_eq!(request.field("authorization"), Some(format!("Bearer {SECRET}").as_str()));
+        ended
+    }
+}
+
+/// The static programs that `scripts/build-static.sh --examples` left behind.
+struct Static {
+    target: &'static str,
+    binary: PathBuf,
+    probe: PathBuf,
+}
+
+impl Static {
+    fn find(test: &str) -> Option<Self> {
+        let arm = cfg!(target_arch = "aarch64");
+        let target = if arm { "aarch64-unknown-linux-musl" } else { "x86_64-unknown-linux-musl" };
+        let release = target_dir().join(target).join("release");
+        let built =
+            Self { target, binary: release.join("agent-vault"), probe: release.join("examples/probe") };
+        if built.binary.is_file() && built.probe.is_file() {
+            return Some(built);
+        }
+        skip(test, "there is no static binary yet; run scripts/build-static.sh --examples");
+        None
+    }
+}
+
+/// `docker` as the README uses it, in a build context that holds what a clone and a build would.
+struct Docker {
+    context: TempDir,
+    storage: TempDir,
+}
+
+impl Docker {
+    fn new(test: &str) -> Option<Self> {
+        let built = Static::find(test)?;
+        for tool in ["podman", "buildah", "runc"] {
+            if find(tool).is_none() {
+                skip(test, &format!("{tool} is missing; install podman, buildah and runc"));
+                return None;
+            }
+        }
+        if !succeeds("sh", &["-c", "test $(id -u) = 0"]) {
+            skip(test, "containers with storage of their own want root");
+            return None;
+        }
+        let docker = Self { context: TempDir::new(), storage: TempDir::new() };
+        let shim = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/container/docker.sh");
+        symlink(shim, docker.storage.dir("bin").join("docker")).expect("a link to the stand-in");
+        let limits = "[containers]\ndefault_ulimits = [\"nofile=20000:20000\", \"nproc=10000:10000\"]\n";
+        docker.storage.write("containers.conf", limits);
+        docker.fill_context(&built);
+        Some(docker)
+    }
+
+    fn fill_context(&self, built: &Static) {
+        for file in ["Dockerfile.scratch", "Dockerfile.distroless", ".dockerignore"] {
+            self.context.write(file, &repository_file(file));
+        }
+        let release = self.context.dir(&format!("target/{}/release", built.target));
+        fs::copy(&built.binary, release.join("agent-vault")).expect("a copy of the binary");
+        let app = self.context.dir("checkout");
+        fs::copy(&built.probe, app.join("app")).expect("a copy of the app");
+        self.context.write("checkout/Dockerfile", &readme_block("In a container", "dockerfile"));
+    }
+
+    /// A shell in the context, for which `docker` is the stand-in.
+    fn shell(&self, script: &str) -> Command {
+        let mut path = self.storage.join("bin").into_os_string();
+        path.push(":");
+        path.push(search_path());
+        let mut command = bare(Path::new("sh"), self.context.path());
+        command.env("PATH", path).env("TEST_STORAGE", self.storage.path()).args(["-euc", script]);
+        command
+    }
+
+    fn command(&self) -> Command {
+        let mut command = self.shell("exec docker \"$@\"");
+        command.arg("docker");
+        command
+    }
+
+    #[track_caller]
+    fn run(&self, args: &[&str]) -> Ended {
+        run(self.command().args(args), b"").expect_success()
+    }
+
+    /// The paths of all files in an image, sorted.
+    #[track_caller]
+    fn files_of(&self, image: &str) -> Vec<String> {
+        let mounted = self.run(&["image", "mount", image]);
+        let root = PathBuf::from(mounted.stdout.trim());
+        let mut files = Vec::new();
+        list(&root, &root, &mut files);
+        self.run(&["image", "unmount", image]);
+        files.sort();
+        files
+    }
+
+    /// What contract D.3 says of the image, as its configuration has it.
+    #[track_caller]
+    fn expect_broker_defaults(&self, image: &str) {
+        let inspected = self.run(&["image", "inspect", image]).stdout;
+        let inspected: serde_json::Value = serde_json::from_str(&inspected).expect("JSON");
+        let config = &inspected[0]["Config"];
+        assert_eq!(config["User"], "65532:65532");
+        assert_eq!(config["Entrypoint"], serde_json::json!(["/usr/local/bin/agent-vault"]));
+        assert_eq!(config["Cmd"], serde_json::json!(["server", "--host", "0.0.0.0", "--port", "14321"]));
+        assert!(config["Volumes"]["/data"].is_object(), "{config}");
+        for port in ["14321/tcp", "14322/tcp"] {
+            assert!(config["ExposedPorts"][port].is_object(), "{config}");
+        }
+        let environment = config["Env"].as_array().expect("a list");
+        assert!(environment.contains(&"HOME=/data".into()), "{config}");
+        let health = &inspected[0]["Healthcheck"];
+        assert_eq!(health["Test"], serde_json::json!(["CMD", "/usr/local/bin/agent-vault", "health"]));
+        assert_eq!(health["Interval"], 30_000_000_000_u64);
+        assert_eq!(health["Retries"], 3);
+    }
+}
+
+fn list(root: &Path, folder: &Path, files: &mut Vec<String>) {
+    for entry in fs::read_dir(folder).expect("a folder of the image").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            list(root, &path, files);
+        } else {
+            let inside = path.strip_prefix(root).expect("found below the root");
+            files.push(inside.to_string_lossy().into_owned());
+        }
+    }
+}

@@ -1,0 +1,14 @@
+#!/bin/sh
+# Stands in for docker where no daemon runs and no image can be pulled: podman and its kin, with storage of
+# the test's own in $TEST_STORAGE, the host's network (where the test's broker is) and the binary built before.
+set -eu
+verb=$1
+shift
+storage="--root $TEST_STORAGE/images --runroot $TEST_STORAGE/run --storage-driver vfs"
+export CONTAINERS_CONF="$TEST_STORAGE/containers.conf"
+# shellcheck disable=SC2086 # the storage flags are words
+case $verb in
+    build) exec buildah $storage bud --quiet --isolation chroot --format docker --build-arg SOURCE=prebuilt "$@" ;;
+    run) exec podman $storage --tmpdir "$TEST_STORAGE/tmp" --runtime runc run --no-healthcheck --network host "$@" ;;
+    *) exec podman $storage --tmpdir "$TEST_STORAGE/tmp" --runtime runc "$verb" "$@" ;;
+esac
