@@ -12,7 +12,7 @@ authority | |
 failure   | |
 secret    | | zeroize subtle
 log       | secret | time
-sys       | | nix
+sys       | | nix zeroize
 
 net       | words sys | mio
 http1     | words | httparse
@@ -21,7 +21,7 @@ vault     | words | base64
 peer      | words net http1 |
 tls       | words net | rustls rcgen webpki_roots ring
 store     | words vault | rusqlite argon2 ring time
-client    | words | ureq rustls webpki_roots
+client    | words | ureq rustls webpki_root_certs zeroize
 
 proxy     | words net http1 vault peer tls | base64
 api       | words net http1 vault peer store | base64 ring time

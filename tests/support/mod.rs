@@ -3,6 +3,7 @@
 //! Nothing here waits for a while, binds a fixed port or passes the test's environment on.
 
 #![allow(dead_code, unused_imports, reason = "every test file uses its own part of this")]
+#![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
 mod broker;
 mod origin;
