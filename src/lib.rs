@@ -11,6 +11,7 @@ pub mod log;
 pub mod net;
 pub mod peer;
 pub mod proxy;
+pub mod rate;
 pub mod secret;
 pub mod store;
 pub mod sys;
