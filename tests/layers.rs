@@ -12,19 +12,21 @@ authority | |
 failure   | |
 secret    | | zeroize subtle
 log       | secret | time
+rate      | |
 sys       | | nix zeroize
 
 net       | words sys | mio
 http1     | words | httparse
 vault     | words | base64
+health    | words sys |
 
 peer      | words net http1 |
 tls       | words net | rustls rcgen webpki_roots ring
-store     | words vault | rusqlite argon2 ring time
+store     | words vault | rusqlite argon2 base64 ring time zeroize
 client    | words | ureq rustls webpki_root_certs zeroize
 
-proxy     | words net http1 vault peer tls | base64
-api       | words net http1 vault peer store | base64 ring time
+proxy     | words rate net http1 vault peer tls | base64 ring
+api       | words rate net http1 vault peer store | base64 ring time
 
 entry     | below | base64 ring webpki_root_certs
 config    | below |

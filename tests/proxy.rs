@@ -5,7 +5,7 @@ mod support;
 use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
 
-use agent_vault::proxy::Limits;
+use agent_vault::proxy::{Limits, Rates};
 use agent_vault::vault::UnmatchedPolicy;
 use agent_vault::vault::service::{Auth, Service, Substitution, Surface};
 use support::Origin;
@@ -383,7 +383,7 @@ fn pipelined_requests_are_answered_in_order() {
 #[test]
 fn limits_refuse_before_the_upstream_is_touched() {
     let script = Script::start(|_, _| panic!("the upstream was touched"));
-    let limits = Limits { max_request_bytes: 512, max_response_bytes: None };
+    let limits = Limits { max_request_bytes: 512, ..Limits::default() };
     let service = bearer(HOST, Some(script.port));
     let rig = Rig::start(Rules { services: vec![service], limits, ..Rules::default() });
     let mut client = rig.connect();
@@ -391,6 +391,53 @@ fn limits_refuse_before_the_upstream_is_touched() {
     write!(client, "POST {url} HTTP/1.1\r\nHost: h\r\n{AUTH}Content-Length: 1024\r\n\r\n").unwrap();
     let (head, body) = read_answer(&mut client);
     assert!(head.starts_with("HTTP/1.1 413 ") && body == "Request Entity Too Large\n", "{head}{body}");
+}
+
+#[test]
+fn an_actor_that_asks_too_often_is_told_when_to_come_back() {
+    let script = replying("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    let rates = Rates { proxy_rate: 0.001, proxy_burst: 2, ..Rates::default() };
+    let limits = Limits { rates: Some(rates), ..Limits::default() };
+    let service = bearer(HOST, Some(script.port));
+    let rig = Rig::start(Rules { services: vec![service], limits, ..Rules::default() });
+    let mut client = rig.connect();
+    let one = format!("GET http://{HOST}:{}/ HTTP/1.1\r\nHost: h\r\n{AUTH}\r\n", script.port);
+    client.write_all(one.repeat(3).as_bytes()).unwrap();
+    for _ in 0..2 {
+        assert!(read_answer(&mut client).0.starts_with("HTTP/1.1 200 "));
+    }
+    let (head, body) = read_answer(&mut client);
+    assert!(head.starts_with("HTTP/1.1 429 ") && head.contains("X-RateLimit-Limit: 2\r\n"), "{head}");
+    assert!(head.contains("Retry-After: 1000\r\n") && !head.contains("X-Agent-Vault-Proxy-Error"), "{head}");
+    let message = "Proxy rate limit exceeded for this scope";
+    assert_eq!(body, format!("{{\"error\":\"too_many_requests\",\"message\":\"{message}\"}}\n"));
+}
+
+#[test]
+fn one_actor_in_flight_makes_the_next_wait() {
+    let (begun, has_begun) = std::sync::mpsc::channel();
+    let script = Script::start(move |mut stream, number| {
+        read_head(&mut stream);
+        begun.send(()).unwrap();
+        // The first exchange stays open until its client leaves.
+        if number > 0 || stream.read(&mut [0]).is_ok() {
+            drop(stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"));
+        }
+    });
+    let rates = Rates { proxy_in_flight: 1, ..Rates::default() };
+    let limits = Limits { rates: Some(rates), ..Limits::default() };
+    let service = bearer(HOST, Some(script.port));
+    let rig = Rig::start(Rules { services: vec![service], limits, ..Rules::default() });
+    let url = format!("http://{HOST}:{}/", script.port);
+    let mut first = rig.connect();
+    write!(first, "POST {url} HTTP/1.1\r\nHost: h\r\n{AUTH}Content-Length: 1\r\n\r\n").unwrap();
+    has_begun.recv().unwrap();
+    let mut second = rig.connect();
+    write!(second, "GET {url} HTTP/1.1\r\nHost: h\r\n{AUTH}\r\n").unwrap();
+    let (head, body) = read_answer(&mut second);
+    assert!(head.starts_with("HTTP/1.1 429 ") && body.contains("concurrency limit"), "{head}{body}");
+    first.write_all(b"x").unwrap();
+    assert!(read_answer(&mut first).0.starts_with("HTTP/1.1 200 "));
 }
 
 #[test]

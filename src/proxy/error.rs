@@ -6,9 +6,11 @@
 
 use serde_json::{Map, Value, json};
 
+use super::tiers::Tier;
 use crate::authority::Authority;
 use crate::http1;
 use crate::http1::respond::Answer;
+use crate::rate::TooMany;
 use crate::vault::scope::ScopeError;
 
 const NOT_A_PROXY_REQUEST: &str = "this endpoint is an HTTP forward proxy; non-CONNECT requests must use \
@@ -28,6 +30,7 @@ pub(super) enum Error {
     MethodRefused,
     AmbiguousPath,
     RequestTooLarge,
+    TooMany(Tier, TooMany),
     /// The client stopped in the middle of its request, or stopped reading.
     ClientGone,
     // Who the client is.
@@ -65,6 +68,7 @@ pub(super) struct Circumstances<'c> {
 enum Shape {
     Text,
     Broker,
+    Rate(TooMany),
 }
 
 impl Error {
@@ -78,6 +82,9 @@ impl Error {
             Self::MethodRefused => "method_refused",
             Self::AmbiguousPath => "ambiguous_path",
             Self::RequestTooLarge => "request_too_large",
+            Self::TooMany(Tier::Connects | Tier::Requests, _) => "too_many_failures",
+            Self::TooMany(Tier::RequestRate, _) => "rate_limit_scope",
+            Self::TooMany(Tier::InFlight, _) => "concurrency_scope",
             Self::ClientGone => "client_gone",
             Self::AuthorizationRequired => "authorization_required",
             Self::Scope(ScopeError::InvalidToken) => "invalid_token",
@@ -120,6 +127,7 @@ impl Error {
             Self::MethodRefused => 405,
             Self::AuthorizationRequired | Self::Scope(ScopeError::InvalidToken) => 407,
             Self::RequestTooLarge => 413,
+            Self::TooMany(..) => 429,
             Self::Scope(ScopeError::Unavailable) | Self::RulesUnavailable => 500,
             Self::CredentialNotFound
             | Self::UnsafeValue
@@ -139,6 +147,7 @@ impl Error {
             Self::NoMatch | Self::Disabled | Self::PlainHttp | Self::AmbiguousPath => "no_match",
             Self::CredentialNotFound => "credential_not_found",
             Self::RequestTooLarge => "request_too_large",
+            Self::TooMany(..) => self.reason(),
             Self::Malformed(_) | Self::ClientGone => "request_read_error",
             Self::RulesUnavailable | Self::Scope(ScopeError::Unavailable) => "internal",
             Self::ResponseTooLarge { .. } => "response_too_large",
@@ -159,6 +168,13 @@ impl Error {
         let (shape, text) = self.words(at);
         let answer = match shape {
             Shape::Text => Answer::text(self.status(), &text),
+            Shape::Rate(too_many) => {
+                let document = json!({"error": "too_many_requests", "message": text});
+                Answer::json(self.status(), &document)
+                    .with("X-RateLimit-Limit", too_many.limit.to_string())
+                    .with("X-RateLimit-Remaining", "0")
+                    .with("Retry-After", too_many.retry_after_secs().to_string())
+            }
             Shape::Broker => {
                 let document = self.document(&text, at);
                 Answer::json(self.status(), &document).with("X-Agent-Vault-Proxy-Error", "true")
@@ -184,6 +200,7 @@ impl Error {
             Self::InvalidHost => text("invalid host"),
             Self::MethodRefused => text("this method is not forwarded"),
             Self::RequestTooLarge => text("Request Entity Too Large"),
+            Self::TooMany(tier, too_many) => (Shape::Rate(*too_many), too_often(*tier).to_owned()),
             Self::ClientGone => text("Bad Request"),
             Self::AuthorizationRequired => text("Proxy-Authorization required"),
             Self::Scope(ScopeError::InvalidToken) => text("invalid or expired session"),
@@ -256,6 +273,15 @@ impl Error {
             self,
             Self::NoMatch | Self::Disabled | Self::CredentialNotFound | Self::UnsafeValue | Self::PlainHttp
         )
+    }
+}
+
+fn too_often(tier: Tier) -> &'static str {
+    match tier {
+        Tier::Connects => "Too many CONNECT attempts",
+        Tier::Requests => "Too many proxy requests",
+        Tier::RequestRate => "Proxy rate limit exceeded for this scope",
+        Tier::InFlight => "Proxy at concurrency limit for this scope",
     }
 }
 

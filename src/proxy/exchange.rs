@@ -113,6 +113,8 @@ fn run(
     record: &mut Record,
 ) -> Result<Ended, Error> {
     let framing = Framing::of_request(head).map_err(Error::Malformed)?;
+    // Held until the exchange is over; a WebSocket holds it until it closes.
+    let _slot = proxy.tiers.admit(route.scope)?;
     if matches!(framing, Framing::Length(length) if length > proxy.limits.max_request_bytes) {
         return Err(Error::RequestTooLarge);
     }

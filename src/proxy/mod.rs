@@ -11,12 +11,13 @@ mod exchange;
 mod gate;
 mod record;
 mod rewrite;
+mod tiers;
 mod upload;
 mod upstream;
 mod websocket;
 
 use std::io::{self, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,6 +38,8 @@ use crate::vault::scope::{Directory, Scope};
 use error::{Circumstances, Error};
 use exchange::Route;
 use gate::{Ask, Presented};
+pub use tiers::Rates;
+use tiers::{Tier, Tiers};
 use upstream::Upstreams;
 
 /// Request head, TLS handshake (contract B.10).
@@ -56,12 +59,18 @@ pub struct Limits {
     pub max_request_bytes: u64,
     /// `None` is no limit.
     pub max_response_bytes: Option<u64>,
+    /// `None` switches the rate tiers off.
+    pub rates: Option<Rates>,
 }
 
 impl Default for Limits {
     /// Contract H.2: 1 GiB up, no limit down.
     fn default() -> Self {
-        Self { max_request_bytes: 1024 * 1024 * 1024, max_response_bytes: None }
+        Self {
+            max_request_bytes: 1024 * 1024 * 1024,
+            max_response_bytes: None,
+            rates: Some(Rates::default()),
+        }
     }
 }
 
@@ -71,6 +80,7 @@ pub struct Proxy {
     acceptor: Acceptor,
     upstreams: Upstreams,
     limits: Limits,
+    tiers: Tiers,
     base_url: String,
 }
 
@@ -85,7 +95,8 @@ impl Proxy {
         base_url: &str,
     ) -> Self {
         let upstreams = Upstreams::new(guard, connector);
-        Self { directory, acceptor, upstreams, limits, base_url: base_url.to_owned() }
+        let tiers = Tiers::new(limits.rates);
+        Self { directory, acceptor, upstreams, limits, tiers, base_url: base_url.to_owned() }
     }
 
     /// Closes upstream connections that have been idle too long; when to call again.
@@ -102,10 +113,16 @@ impl Proxy {
 pub struct Ingress(pub Arc<Proxy>);
 
 impl Service for Ingress {
-    fn connect(&self, stream: TcpStream, _peer: SocketAddr) -> io::Result<Box<dyn Connection>> {
+    fn connect(&self, stream: TcpStream, peer: SocketAddr) -> io::Result<Box<dyn Connection>> {
         let channel = TcpChannel::new(stream)?;
         let head = Box::new(RequestHead::default());
-        Ok(Box::new(Client { proxy: Arc::clone(&self.0), phase: Phase::Listener(channel), head, served: 0 }))
+        Ok(Box::new(Client {
+            proxy: Arc::clone(&self.0),
+            peer: peer.ip(),
+            phase: Phase::Listener(channel),
+            head,
+            served: 0,
+        }))
     }
 
     fn refuse(&self, mut stream: TcpStream) {
@@ -120,6 +137,7 @@ impl Service for Ingress {
 /// One client connection.
 struct Client {
     proxy: Arc<Proxy>,
+    peer: IpAddr,
     phase: Phase,
     head: Box<RequestHead>,
     served: u64,
@@ -205,7 +223,8 @@ impl Client {
     /// A request to the listener itself.
     fn serve_listener(&mut self, mut channel: TcpChannel, head: &RequestHead) -> After {
         let proxy = Arc::clone(&self.proxy);
-        let admitted = head.check_host().map_err(Error::Malformed).and_then(|()| admit(&proxy, head));
+        let admitted =
+            head.check_host().map_err(Error::Malformed).and_then(|()| admit(&proxy, self.peer, head));
         let after = match admitted {
             Ok((Ask::Tunnel(target), presented, _)) => return self.open_tunnel(channel, target, presented),
             Ok((Ask::Forward(target, path), _, scope)) => {
@@ -281,10 +300,20 @@ impl Client {
 }
 
 /// The gate for a request to the listener: its target, then its token (contract B.3, B.4).
-fn admit<'h>(proxy: &Proxy, head: &'h RequestHead) -> Result<(Ask<'h>, Presented, Arc<Scope>), Error> {
+fn admit<'h>(
+    proxy: &Proxy,
+    peer: IpAddr,
+    head: &'h RequestHead,
+) -> Result<(Ask<'h>, Presented, Arc<Scope>), Error> {
     let ask = gate::ask(head)?;
-    let presented = gate::presented(head.fields())?;
-    let scope =
-        proxy.directory.scope(&presented.token, presented.vault_hint.as_deref()).map_err(Error::Scope)?;
+    let authenticate = || {
+        let presented = gate::presented(head.fields())?;
+        let scope = proxy.directory.scope(&presented.token, presented.vault_hint.as_deref());
+        scope.map(|scope| (presented, scope)).map_err(Error::Scope)
+    };
+    let (presented, scope) = authenticate().map_err(|failure| {
+        let tier = if matches!(ask, Ask::Tunnel(_)) { Tier::Connects } else { Tier::Requests };
+        proxy.tiers.failed(peer, tier, failure)
+    })?;
     Ok((ask, presented, scope))
 }
