@@ -17,6 +17,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -156,7 +157,7 @@ fn supervise(host: Host, plan: &Plan, file: &Path, broker: Broker) -> Result<Exi
 
     let mut reactor = Reactor::new(Limits::default()).map_err(cannot("start the relay"))?;
     let relay = Relay::new(credential, broker);
-    reactor.listen(listener, relay).map_err(cannot("start the relay"))?;
+    reactor.listen(listener, Arc::new(relay)).map_err(cannot("start the relay"))?;
     harden::adopt_orphans().map_err(cannot("adopt orphans"))?;
     let beacon = Beacon::bind(plan.health_name.as_deref())
         .inspect_err(|error| log_event!(Warn, "agent-vault health will not find this process", cause = error))

@@ -17,9 +17,9 @@ pub(super) enum Ask<'h> {
 }
 
 /// A token and the vault it is meant for, as the client wrote them.
-pub(super) struct Presented {
-    pub(super) token: Secret,
-    pub(super) vault_hint: Option<String>,
+pub(crate) struct Presented {
+    pub(crate) token: Secret,
+    pub(crate) vault_hint: Option<String>,
 }
 
 /// Reads the request line's target.
@@ -62,20 +62,24 @@ pub(super) fn inner_path(head: &RequestHead) -> Result<&str, Error> {
     Ok(path)
 }
 
-/// Reads `Proxy-Authorization` (contract B.5); the first such field counts.
+/// Reads `Proxy-Authorization`, or says that it is required.
 pub(super) fn presented(fields: &Fields) -> Result<Presented, Error> {
-    let value = fields.first("proxy-authorization").ok_or(Error::AuthorizationRequired)?;
-    let value = std::str::from_utf8(value).map_err(|_| Error::AuthorizationRequired)?;
-    let (scheme, value) = value.split_once(' ').ok_or(Error::AuthorizationRequired)?;
+    read_credential(fields).ok_or(Error::AuthorizationRequired)
+}
+
+/// Reads `Proxy-Authorization` (contract B.5); the first such field counts. The relay reads it too.
+pub(crate) fn read_credential(fields: &Fields) -> Option<Presented> {
+    let value = std::str::from_utf8(fields.first("proxy-authorization")?).ok()?;
+    let (scheme, value) = value.split_once(' ')?;
     let value = value.trim();
     let presented = if scheme.eq_ignore_ascii_case("bearer") {
         Presented { token: Secret::from(value), vault_hint: None }
     } else if scheme.eq_ignore_ascii_case("basic") {
-        basic(value).ok_or(Error::AuthorizationRequired)?
+        basic(value)?
     } else {
-        return Err(Error::AuthorizationRequired);
+        return None;
     };
-    if presented.token.is_empty() { Err(Error::AuthorizationRequired) } else { Ok(presented) }
+    Some(presented).filter(|presented| !presented.token.is_empty())
 }
 
 fn basic(value: &str) -> Option<Presented> {

@@ -1,36 +1,215 @@
-//! stub
-use super::preflight::Broker;
-use crate::failure::Failure;
-use crate::net::reactor::{Connection, Service};
-use crate::secret::Secret;
+//! Agent mode's loopback listener: the per-run credential comes in, the broker's token goes out.
+//!
+//! The child is given a credential that is good for this listener only. A proxy request that carries it
+//! goes on to the broker's proxy with the real token in its place ([`forward`]); what the child asks of
+//! the control API is a short list ([`api`]). The token is added here and nowhere else, so no child ever
+//! holds it. "It is local" admits nobody: containers of one pod share loopback.
+
+mod api;
+mod forward;
+mod ingress;
+
+use std::io::{self, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-pub struct Relay {
-    _credential: Secret,
-    _broker: Broker,
+use std::time::{Duration, Instant};
+
+use ring::rand::{self, SystemRandom};
+use serde_json::json;
+
+use super::preflight::Broker;
+use super::token::Token;
+use crate::client::Client;
+use crate::failure::Failure;
+use crate::http1::framing::Framing;
+use crate::http1::head::{Fields, RequestHead};
+use crate::http1::respond::{After, Answer};
+use crate::net::Deadline;
+use crate::net::channel::{Channel as _, wait_readable};
+use crate::net::reactor::{Connection, Next, Service};
+use crate::net::tcp::TcpChannel;
+use crate::peer::{self, ReadError};
+use crate::proxy::read_credential;
+use crate::secret::Secret;
+use ingress::Ingress;
+
+/// A request's head, as the broker itself has it (contract B.10).
+const HEAD_TIME: Duration = Duration::from_secs(10);
+/// Idle keep-alive; the broker's own.
+const IDLE_TIME: Duration = Duration::from_secs(2 * 60);
+/// A thread waits this long for the next request before it parks the connection.
+const LINGER: Duration = Duration::from_millis(100);
+/// How long a client may take to take an answer of ours.
+const ANSWER_TIME: Duration = Duration::from_secs(10);
+/// How long the rest of an unread request is waited out after an answer.
+const UNREAD_TIME: Duration = Duration::from_secs(2);
+
+/// What all connections of the relay share.
+pub(super) struct Relay {
+    credential: Secret,
+    token: Token,
+    vault: String,
+    ingress: Ingress,
+    /// The control API, without a token: each call brings the current one.
+    client: Client,
 }
+
 impl Relay {
-    pub fn new(credential: Secret, broker: Broker) -> Arc<Self> {
-        Arc::new(Self { _credential: credential, _broker: broker })
+    pub(super) fn new(credential: Secret, broker: Broker) -> Arc<Self> {
+        let Broker { client, token, vault, proxy, ca_pem: _ } = broker;
+        Arc::new(Self { credential, token, vault, ingress: Ingress::new(proxy), client })
+    }
+
+    /// Checks `Proxy-Authorization` as the broker would check a token scoped to the run's vault.
+    fn admit(&self, fields: &Fields) -> Result<(), Answer> {
+        let refuse =
+            |text: &str| Answer::text(407, text).with("Proxy-Authenticate", "Basic realm=\"agent-vault\"");
+        let Some(presented) = read_credential(fields) else {
+            return Err(refuse("Proxy-Authorization required"));
+        };
+        if presented.token != self.credential {
+            return Err(refuse("invalid or expired session"));
+        }
+        match presented.vault_hint {
+            Some(vault) if vault != self.vault => Err(Answer::text(403, "forbidden")),
+            _ => Ok(()),
+        }
     }
 }
-impl Service for Relay {
-    fn connect(
-        &self,
-        _s: std::net::TcpStream,
-        _p: std::net::SocketAddr,
-    ) -> std::io::Result<Box<dyn Connection>> {
-        Err(std::io::ErrorKind::Unsupported.into())
+
+impl Service for Arc<Relay> {
+    fn connect(&self, stream: TcpStream, _peer: SocketAddr) -> io::Result<Box<dyn Connection>> {
+        Ok(Box::new(Peer {
+            relay: Self::clone(self),
+            channel: TcpChannel::new(stream)?,
+            upstream: None,
+            head: Box::default(),
+            served: 0,
+        }))
     }
-    fn refuse(&self, _s: std::net::TcpStream) {}
+
+    fn refuse(&self, mut stream: TcpStream) {
+        let answer = Answer::text(503, "too many connections")
+            .with("Retry-After", "1")
+            .with("X-Agent-Vault-Reason", "too_many_connections");
+        // The client may be gone already; there is nobody else to tell.
+        drop(stream.write_all(&answer.to_bytes("", After::Close)));
+    }
 }
-pub fn fresh_credential() -> Result<Secret, Failure> {
-    hex::<32>().map(|t| format!("av_sess_{t}").into())
+
+/// One connection of the child.
+struct Peer {
+    relay: Arc<Relay>,
+    channel: TcpChannel,
+    /// The connection to the broker's proxy that served the last absolute-form request.
+    upstream: Option<TcpChannel>,
+    head: Box<RequestHead>,
+    served: u64,
 }
-pub fn fresh_run_id() -> Result<String, Failure> {
-    hex::<8>()
+
+impl Connection for Peer {
+    fn socket(&self) -> BorrowedFd<'_> {
+        self.channel.socket()
+    }
+
+    fn run(mut self: Box<Self>) -> Next {
+        loop {
+            if self.served > 0 && self.is_quiet() {
+                self.channel.release();
+                if let Some(upstream) = &mut self.upstream {
+                    upstream.release();
+                }
+                return Next::Park(self, Instant::now() + IDLE_TIME);
+            }
+            self.served += 1;
+            match self.serve_one() {
+                After::KeepAlive => {}
+                After::Close => return Next::Close,
+            }
+        }
+    }
 }
-fn hex<const N: usize>() -> Result<String, Failure> {
-    let bytes: ring::rand::Random<[u8; N]> = ring::rand::generate(&ring::rand::SystemRandom::new())
-        .map_err(|_| Failure::new("no randomness to be had"))?;
-    Ok(bytes.expose().iter().map(|b| format!("{b:02x}")).collect())
+
+impl Peer {
+    /// Whether nothing comes for a moment.
+    fn is_quiet(&self) -> bool {
+        self.channel.received().is_empty()
+            && wait_readable(self.channel.socket(), Deadline::after(LINGER)).is_err()
+    }
+
+    /// Reads a head and does what it asks.
+    fn serve_one(&mut self) -> After {
+        let mut head = std::mem::take(&mut *self.head);
+        let read = peer::read_request(&mut self.channel, &mut head, Deadline::after(HEAD_TIME));
+        let checked = read.and_then(|()| {
+            head.check_host()?;
+            Ok(Framing::of_request(&head)?)
+        });
+        let after = match checked {
+            Ok(framing) => self.dispatch(&head, framing),
+            Err(ReadError::Malformed(error)) => {
+                self.answer(&Answer::text(error.status(), &error.to_string()), "", After::Close)
+            }
+            Err(_) => After::Close,
+        };
+        *self.head = head;
+        after
+    }
+
+    fn dispatch(&mut self, head: &RequestHead, framing: Framing) -> After {
+        let is_absolute = !head.target().starts_with('/') && head.target().contains("://");
+        if head.method() != "CONNECT" && !is_absolute {
+            return api::serve(self, head, framing);
+        }
+        match self.relay.admit(head.fields()) {
+            Ok(()) => forward::serve(self, head, framing),
+            // Some clients ask once without credentials and then, on the same connection, with them.
+            Err(refusal) => self.answer(&refusal, head.method(), after_unread(head, framing)),
+        }
+    }
+
+    /// Sends an answer of ours; whether the connection goes on.
+    fn answer(&mut self, answer: &Answer, method: &str, after: After) -> After {
+        let sent = peer::answer(&mut self.channel, answer, method, after, Deadline::after(ANSWER_TIME));
+        if sent.is_err() {
+            return After::Close;
+        }
+        if after == After::Close {
+            peer::linger(&mut self.channel, Deadline::after(UNREAD_TIME));
+        }
+        after
+    }
+}
+
+/// A connection goes on after an answer only if no byte of a body is left unread on it.
+fn after_unread(head: &RequestHead, framing: Framing) -> After {
+    if head.wants_keep_alive() && is_empty(framing) { After::KeepAlive } else { After::Close }
+}
+
+fn is_empty(framing: Framing) -> bool {
+    matches!(framing, Framing::Empty | Framing::Length(0))
+}
+
+/// A broker error of ours (contract B.9): SDKs tell it from the upstream's by its field.
+fn broker_error(status: u16, reason: &str, message: &str) -> Answer {
+    Answer::json(status, &json!({ "error": reason, "message": message }))
+        .with("X-Agent-Vault-Proxy-Error", "true")
+        .with("X-Agent-Vault-Reason", reason)
+}
+
+/// The credential of one run, shaped like the session token it stands for.
+pub(super) fn fresh_credential() -> Result<Secret, Failure> {
+    Ok(format!("av_sess_{}", fresh_hex::<32>()?).into())
+}
+
+/// Names what belongs to one run.
+pub(super) fn fresh_run_id() -> Result<String, Failure> {
+    fresh_hex::<8>()
+}
+
+fn fresh_hex<const N: usize>() -> Result<String, Failure> {
+    let bytes: rand::Random<[u8; N]> = rand::generate(&SystemRandom::new())
+        .map_err(|_| Failure::new("the system has no randomness to give"))?;
+    Ok(bytes.expose().iter().map(|byte| format!("{byte:02x}")).collect())
 }
