@@ -97,7 +97,8 @@ fn every_message_is_one_the_binary_says() {
     let mut unknown = Vec::new();
     for row in rows {
         let message = row.split_once('`').expect("a message ends where its code ends").0;
-        // `{name}` stands for what differs from case to case.
+        // `{name}` stands for what differs from case to case, quoted or not.
+        let message = message.replace("\"{", "{").replace("}\"", "}");
         for fixed in message.split('{').map(|part| part.split_once('}').map_or(part, |(_, rest)| rest)) {
             if !source.contains(&fixed.replace('"', "\\\"")) && !source.contains(fixed) {
                 unknown.push(format!("{fixed:?} of {message:?}"));
