@@ -1,5 +1,6 @@
 //! Agent Vault: credentials for containers, attached at the proxy boundary.
 
+pub mod api;
 pub mod authority;
 pub mod cli;
 pub mod client;

@@ -103,7 +103,7 @@ impl Store {
         })
     }
 
-    /// Ends the login or token itself; nothing happens when there is none.
+    /// Ends what the token stands for, whatever it is; nothing happens when it is unknown.
     pub fn end_session(&self, token: &Secret) -> Result<(), Error> {
         self.change(Stale::Tokens, |transaction| {
             transaction.execute("DELETE FROM sessions WHERE id = ?1", [fresh::token_id(token)])?;

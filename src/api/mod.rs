@@ -1,0 +1,264 @@
+//! The control API: a table of routes over the store.
+//!
+//! Sans-IO: a [`Request`] in, an answer out; [`serve`] puts it on a socket. A route names its method, its
+//! path and who may call it, and the kind of caller it names decides which function fits, so a function
+//! that needs a vault role cannot be reached without one. Every answer, errors included, carries the
+//! same security fields. What a client reads is the contract's text; causes from below are logged here and
+//! stay here.
+
+mod caller;
+mod refusal;
+mod request;
+mod routes;
+pub mod serve;
+mod throttle;
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::http1::respond::Answer;
+use crate::net::guard::Cidr;
+use crate::store::{Store, Timestamp};
+use crate::vault::scope::Role;
+use crate::vault::service::InternalNames;
+use caller::{Actor, InVault, Who};
+use refusal::{Refusal, Reply};
+pub use request::Request;
+use throttle::Window;
+
+/// On every answer (contract A.1).
+const SECURITY_FIELDS: &[(&str, &str)] = &[
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    ("Referrer-Policy", "no-referrer"),
+    (
+        "Content-Security-Policy",
+        "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+         frame-ancestors 'none'",
+    ),
+];
+
+/// Tier AUTH: attempts per address and per account (contract A.2).
+const AUTH_MAX: usize = 50;
+const AUTH_WINDOW: Duration = Duration::from_secs(5 * 60);
+
+/// How the API is run.
+#[derive(Debug)]
+pub struct Settings {
+    /// What links and `av_addr` name, without a trailing slash.
+    pub base_url: String,
+    /// Whether the operator chose it; only then is it announced.
+    pub is_base_url_chosen: bool,
+    pub internal_names: InternalNames,
+    /// Peers whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<Cidr>,
+}
+
+/// The root and port of a proxy that is listening.
+#[derive(Clone, Debug)]
+pub struct ProxyNotice {
+    pub root_pem: String,
+    pub port: u16,
+}
+
+/// The control API.
+pub struct Api {
+    store: Arc<Store>,
+    settings: Settings,
+    proxy: OnceLock<ProxyNotice>,
+    /// Set once an account exists: it never goes back.
+    has_users: AtomicBool,
+    auth_window: Mutex<Window>,
+    /// One key derivation at a time: each takes 64 MiB.
+    derivation: Mutex<()>,
+}
+
+/// One call, with what its route's path captured.
+struct Call<'a> {
+    api: &'a Api,
+    request: &'a Request,
+    /// The path's parameters in order, percent-decoded.
+    params: Vec<String>,
+    now: Timestamp,
+}
+
+/// Who may call a route, and the function for such a caller.
+#[derive(Clone, Copy)]
+enum Access {
+    /// Anyone, at any time.
+    Public(fn(&Call<'_>) -> Reply),
+    /// Anyone, once there is an account.
+    Ready(fn(&Call<'_>) -> Reply),
+    /// Anyone with a live token.
+    Token(fn(&Call<'_>, &Who) -> Reply),
+    /// A person or an agent, with at least this instance role.
+    Actor(Instance, fn(&Call<'_>, &Actor) -> Reply),
+    /// Anyone with at least this role in the vault that is the first path parameter.
+    Vault(Role, fn(&Call<'_>, &InVault) -> Reply),
+}
+
+/// How much of the instance an actor needs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Instance {
+    Any,
+    Member,
+}
+
+/// A row of the table.
+struct Route {
+    method: &'static str,
+    /// `{}` stands for one parameter.
+    path: &'static str,
+    access: Access,
+}
+
+impl Api {
+    pub fn new(store: Arc<Store>, settings: Settings) -> Self {
+        Self {
+            store,
+            settings,
+            proxy: OnceLock::new(),
+            has_users: AtomicBool::new(false),
+            auth_window: Mutex::new(Window::new(AUTH_MAX, AUTH_WINDOW)),
+            derivation: Mutex::new(()),
+        }
+    }
+
+    /// Announces the proxy, once it listens.
+    pub fn announce_proxy(&self, notice: ProxyNotice) {
+        // A second announcement would be of the same proxy: a process has one.
+        drop(self.proxy.set(notice));
+    }
+
+    /// Answers a request.
+    pub fn handle(&self, request: &Request) -> Answer {
+        let answer = match self.dispatch(request) {
+            Ok(answer) => answer,
+            Err(refusal) => refusal.into_answer(request),
+        };
+        secured(answer)
+    }
+
+    fn dispatch(&self, request: &Request) -> Reply {
+        // A GET route answers HEAD; the body is left out where the answer is written.
+        let method = if request.method == "HEAD" { "GET" } else { request.method.as_str() };
+        let mut allowed: Vec<&str> = Vec::new();
+        for route in routes::TABLE {
+            let Some(params) = capture(route.path, &request.path) else { continue };
+            if route.method == method {
+                let call = Call { api: self, request, params, now: Timestamp::now() };
+                return call.enter(route.access);
+            }
+            if !allowed.contains(&route.method) {
+                allowed.push(route.method);
+            }
+        }
+        if allowed.is_empty() {
+            return Err(Refusal::error(404, "Not found"));
+        }
+        Err(Refusal::from(refusal::error_answer(405, "Method not allowed").with("Allow", allowed.join(", "))))
+    }
+
+    fn is_initialized(&self) -> Result<bool, Refusal> {
+        if !self.has_users.load(Ordering::Relaxed) && self.store.has_users()? {
+            self.has_users.store(true, Ordering::Relaxed);
+        }
+        Ok(self.has_users.load(Ordering::Relaxed))
+    }
+
+    /// Counts an attempt to prove an identity against a key; refuses past the tier's limit.
+    fn admit_attempt(&self, key: String, message: &str) -> Result<(), Refusal> {
+        let mut window = self.auth_window.lock().unwrap_or_else(PoisonError::into_inner);
+        match window.admit(key, Instant::now()) {
+            Ok(()) => Ok(()),
+            Err(wait) => Err(refusal::too_many(message, AUTH_MAX, wait)),
+        }
+    }
+}
+
+/// Adds the fields that no answer goes without.
+fn secured(answer: Answer) -> Answer {
+    SECURITY_FIELDS.iter().fold(answer, |answer, (name, value)| answer.with(name, *value))
+}
+
+impl Call<'_> {
+    /// Lets the caller through to the route's function, or not.
+    fn enter(&self, access: Access) -> Reply {
+        if !matches!(access, Access::Public(_)) && !self.api.is_initialized()? {
+            return Err(refusal::not_initialized());
+        }
+        match access {
+            Access::Public(function) | Access::Ready(function) => function(self),
+            Access::Token(function) => function(self, &caller::identify(self)?),
+            Access::Actor(needed, function) => {
+                let actor = caller::identify(self)?.into_actor()?;
+                if needed == Instance::Member {
+                    actor.require_member()?;
+                }
+                function(self, &actor)
+            }
+            Access::Vault(role, function) => {
+                let who = caller::identify(self)?;
+                let vault = self.api.store.vault(self.param(0))?;
+                let vault = vault.ok_or_else(|| Refusal::error(404, "Vault not found"))?;
+                function(self, &who.enter(self, vault, role)?)
+            }
+        }
+    }
+
+    fn store(&self) -> &Store {
+        &self.api.store
+    }
+
+    /// A path parameter; the table says how many there are.
+    fn param(&self, at: usize) -> &str {
+        self.params.get(at).map_or("", String::as_str)
+    }
+
+    /// The client's address: the peer's, or what a trusted proxy says it is.
+    fn client_ip(&self) -> IpAddr {
+        let peer = self.request.peer;
+        if !self.api.settings.trusted_proxies.iter().any(|cidr| cidr.contains(peer)) {
+            return peer;
+        }
+        let forwarded = self.request.field("x-forwarded-for").unwrap_or_default();
+        let last = forwarded.rsplit(',').map(str::trim).find(|entry| !entry.is_empty());
+        last.and_then(|entry| entry.parse().ok()).unwrap_or(peer)
+    }
+}
+
+/// Matches a path against a pattern and takes its parameters, decoded after the split, so that an
+/// encoded slash may be part of one.
+fn capture(pattern: &str, path: &str) -> Option<Vec<String>> {
+    let mut params = Vec::new();
+    let mut segments = path.split('/');
+    for expected in pattern.split('/') {
+        let segment = segments.next()?;
+        if expected == "{}" {
+            params.push(request::percent_decode(segment).filter(|text| !text.is_empty())?);
+        } else if expected != segment {
+            return None;
+        }
+    }
+    segments.next().is_none().then_some(params)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_decoded_after_the_split() {
+        let capture = |path| capture("/v1/vaults/{}/services/{}", path);
+        assert_eq!(
+            capture("/v1/vaults/default/services/slack.com%2Fapi%2F*"),
+            Some(vec!["default".to_owned(), "slack.com/api/*".to_owned()])
+        );
+        assert_eq!(capture("/v1/vaults/default/services"), None);
+        assert_eq!(capture("/v1/vaults/default/services/a/b"), None);
+        assert_eq!(capture("/v1/vaults//services/a"), None);
+        assert_eq!(capture("/v1/vaults/x/services/%ff"), None);
+    }
+}

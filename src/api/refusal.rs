@@ -1,0 +1,82 @@
+//! Why a call is not answered with success: the error shapes of contract A.1.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::Request;
+use crate::http1::respond::Answer;
+use crate::log_event;
+use crate::store;
+
+/// What a route's function gives.
+pub(super) type Reply = Result<Answer, Refusal>;
+
+/// A call that ends in an error.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// The contract says what the client reads.
+    Answer(Box<Answer>),
+    /// Something of ours failed: the client learns that, the log learns what.
+    Store(store::Error),
+}
+
+impl Refusal {
+    /// `{"error":"…"}`.
+    pub(super) fn error(status: u16, text: &str) -> Self {
+        error_answer(status, text).into()
+    }
+
+    pub(super) fn into_answer(self, request: &Request) -> Answer {
+        match self {
+            Self::Answer(answer) => *answer,
+            Self::Store(error) => {
+                log_event!(
+                    Error,
+                    "control request failed",
+                    method = request.method,
+                    path = request.path,
+                    err = error
+                );
+                error_answer(500, "Internal server error")
+            }
+        }
+    }
+}
+
+impl From<Answer> for Refusal {
+    fn from(answer: Answer) -> Self {
+        Self::Answer(Box::new(answer))
+    }
+}
+
+impl From<store::Error> for Refusal {
+    fn from(error: store::Error) -> Self {
+        Self::Store(error)
+    }
+}
+
+pub(super) fn error_answer(status: u16, text: &str) -> Answer {
+    Answer::json(status, &json!({"error": text}))
+}
+
+pub(super) fn not_initialized() -> Refusal {
+    Answer::json(
+        503,
+        &json!({
+            "error": "not_initialized",
+            "message": "No owner account exists. Run 'agent-vault auth register' to create the first account."
+        }),
+    )
+    .into()
+}
+
+pub(super) fn too_many(message: &str, limit: usize, wait: Duration) -> Refusal {
+    // Rounded up, so that a client that waits as told is let through.
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    Answer::json(429, &json!({"error": "too_many_requests", "message": message}))
+        .with("Retry-After", seconds.max(1).to_string())
+        .with("X-RateLimit-Limit", limit.to_string())
+        .with("X-RateLimit-Remaining", "0")
+        .into()
+}

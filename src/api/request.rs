@@ -1,0 +1,118 @@
+//! A request as the routes see it, with everything they may ask of it.
+
+use std::net::IpAddr;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use super::refusal::Refusal;
+
+/// A whole request.
+#[derive(Debug)]
+pub struct Request {
+    pub method: String,
+    /// As sent, without the query.
+    pub path: String,
+    pub query: String,
+    pub fields: Vec<(String, String)>,
+    /// `None` when it was longer than the limit.
+    pub body: Option<Zeroizing<Vec<u8>>>,
+    pub peer: IpAddr,
+}
+
+impl Request {
+    /// The first field of this name, in any case.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        self.fields
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// The first value of a query parameter, decoded; one that cannot be decoded is absent.
+    pub(super) fn query(&self, name: &str) -> Option<String> {
+        let pairs = self.query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        pairs
+            .filter_map(|(key, value)| Some((form_decode(key)?, form_decode(value)?)))
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value)
+    }
+
+    /// The body as JSON. Unknown keys do not matter; a body that is too long is as bad as one that is
+    /// not JSON (contract A.1).
+    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
+        let invalid = || Refusal::error(400, "Invalid request body");
+        let body = self.body.as_ref().ok_or_else(invalid)?;
+        // A derived type would take an array for an object; clients send objects only.
+        if !body.trim_ascii_start().starts_with(b"{") {
+            return Err(invalid());
+        }
+        serde_json::from_slice(body).map_err(|_| invalid())
+    }
+
+    /// The body's `services` array.
+    pub(super) fn services(&self) -> Result<Vec<Value>, Refusal> {
+        #[derive(serde::Deserialize)]
+        struct Body {
+            services: Option<Vec<Value>>,
+        }
+        Ok(self.json::<Body>()?.services.unwrap_or_default())
+    }
+}
+
+/// Decodes `%XX`; `None` when an escape is cut short or the result is not UTF-8.
+pub(super) fn percent_decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let high = char::from(rest.next()?).to_digit(16)?;
+        let low = char::from(rest.next()?).to_digit(16)?;
+        bytes.push(u8::try_from(high * 16 + low).ok()?);
+    }
+    String::from_utf8(bytes).ok()
+}
+
+fn form_decode(text: &str) -> Option<String> {
+    percent_decode(&text.replace('+', " "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(query: &str, body: &[u8]) -> Request {
+        Request {
+            method: "GET".to_owned(),
+            path: "/".to_owned(),
+            query: query.to_owned(),
+            fields: Vec::new(),
+            body: Some(Zeroizing::new(body.to_vec())),
+            peer: IpAddr::from([127, 0, 0, 1]),
+        }
+    }
+
+    #[test]
+    fn query_parameters_are_decoded() {
+        let request = request("vault=a%2Db&reveal=true&x=1+2&bad=%zz&empty", b"");
+        assert_eq!(request.query("vault").as_deref(), Some("a-b"));
+        assert_eq!(request.query("x").as_deref(), Some("1 2"));
+        assert_eq!(request.query("empty").as_deref(), Some(""));
+        assert_eq!(request.query("bad"), None);
+        assert_eq!(request.query("none"), None);
+    }
+
+    #[test]
+    fn a_body_is_an_object() {
+        for body in [&b""[..], b"[]", b"\"x\"", b"{", b"{} x", b"null"] {
+            assert!(request("", body).json::<Value>().is_err(), "{body:?}");
+        }
+        assert!(request("", b" {\"a\":1}\n").json::<Value>().is_ok());
+        let too_long = Request { body: None, ..request("", b"") };
+        assert!(too_long.json::<Value>().is_err());
+    }
+}

@@ -1,0 +1,265 @@
+//! Agents, in the instance and in a vault.
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::super::Call;
+use super::super::caller::{Actor, InVault};
+use super::super::refusal::{Refusal, Reply};
+use crate::http1::respond::Answer;
+use crate::store::accounts::InstanceRole;
+use crate::store::agents::{Agent, NewAgent, Outcome};
+use crate::store::grants::{ActorKind, ActorRef};
+use crate::vault::scope::Role;
+use crate::vault::service::name;
+
+const OWNERS_ONLY: &str = "Only instance owners can manage owner-role agents";
+
+#[derive(Deserialize)]
+struct NewForm {
+    name: Option<String>,
+    role: Option<String>,
+    vaults: Option<Vec<GrantForm>>,
+}
+
+#[derive(Deserialize)]
+struct GrantForm {
+    vault_name: Option<String>,
+    vault_role: Option<String>,
+}
+
+pub(super) fn create(call: &Call<'_>, actor: &Actor) -> Reply {
+    let form: NewForm = call.request.json()?;
+    let name = form.name.unwrap_or_default();
+    name::check(&name).map_err(|error| Refusal::error(400, &format!("Invalid agent {error}")))?;
+    let role = match form.role.as_deref().filter(|role| !role.is_empty()) {
+        None => InstanceRole::NoAccess,
+        Some(text) => InstanceRole::parse(text)
+            .ok_or_else(|| Refusal::error(400, "role must be one of: owner, member, no-access"))?,
+    };
+    if role == InstanceRole::Owner && !actor.is_owner() {
+        return Err(Refusal::error(403, OWNERS_ONLY));
+    }
+    let mut grants = Vec::new();
+    let mut shown = Vec::new();
+    for grant in form.vaults.unwrap_or_default() {
+        let vault_name = grant.vault_name.unwrap_or_default();
+        let role = vault_role(grant.vault_role.as_deref())?;
+        let vault = call
+            .store()
+            .vault(&vault_name)?
+            .ok_or_else(|| Refusal::error(404, &format!("Vault {vault_name:?} not found")))?;
+        actor.require_admin_of(call, &vault)?;
+        shown.push(json!({"vault_name": vault.name, "vault_role": role.as_str()}));
+        grants.push((vault.id, role));
+    }
+    let new = NewAgent { name: &name, role, created_by: &actor.actor, vaults: &grants };
+    let token = call
+        .store()
+        .create_agent(&new, call.now)?
+        .ok_or_else(|| Refusal::error(409, &format!("Agent {name:?} already exists")))?;
+    let body = json!({
+        "av_agent_token": token.expose_str(),
+        "name": name,
+        "role": role.as_str(),
+        "vaults": shown,
+        "created_at": call.now.rfc3339(),
+    });
+    Ok(Answer::json(201, &body))
+}
+
+pub(super) fn list(call: &Call<'_>, actor: &Actor) -> Reply {
+    let own = own_vaults(call, actor)?;
+    let mut agents = call.store().agents(call.now)?;
+    agents.retain(|agent| is_visible(actor, &own, agent));
+    let agents: Vec<Value> = agents.iter().map(|agent| Value::Object(to_json(agent))).collect();
+    Ok(Answer::json(200, &json!({"agents": agents})))
+}
+
+pub(super) fn show(call: &Call<'_>, actor: &Actor) -> Reply {
+    let agent = find_visible(call, actor)?;
+    let mut body = to_json(&agent);
+    body.insert("created_by".to_owned(), agent.created_by.as_str().into());
+    body.insert("updated_at".to_owned(), agent.updated_at.rfc3339().into());
+    body.insert("active_tokens".to_owned(), agent.active_tokens.into());
+    Ok(Answer::json(200, &Value::Object(body)))
+}
+
+/// Revokes: the tokens end, the record stays.
+pub(super) fn revoke(call: &Call<'_>, actor: &Actor) -> Reply {
+    let agent = find_manageable(call, actor)?;
+    match call.store().revoke_agent(&agent.id, call.now)? {
+        Outcome::Done => {}
+        Outcome::Unchanged => return Err(Refusal::error(409, "Agent is already revoked")),
+        Outcome::LastOwner => return Err(Refusal::error(409, "Cannot revoke the last owner")),
+    }
+    Ok(Answer::json(200, &json!({"message": format!("Agent {:?} revoked", agent.name)})))
+}
+
+pub(super) fn delete(call: &Call<'_>, actor: &Actor) -> Reply {
+    let agent = find_manageable(call, actor)?;
+    match call.store().delete_agent(&agent.id)? {
+        Outcome::Done => {}
+        Outcome::Unchanged => return Err(not_found(&agent.name)),
+        Outcome::LastOwner => return Err(Refusal::error(409, "Cannot remove the last owner")),
+    }
+    Ok(Answer::json(200, &json!({"message": format!("Agent {:?} deleted", agent.name)})))
+}
+
+pub(super) fn rotate(call: &Call<'_>, actor: &Actor) -> Reply {
+    let agent = find_manageable(call, actor)?;
+    let token = call.store().rotate_agent(&agent.id, call.now)?;
+    let body = json!({
+        "av_agent_token": token.expose_str(),
+        "name": agent.name,
+        "rotated_at": call.now.rfc3339(),
+    });
+    Ok(Answer::json(200, &body))
+}
+
+pub(super) fn list_in_vault(call: &Call<'_>, inside: &InVault) -> Reply {
+    let agents: Vec<Value> = call
+        .store()
+        .vault_agents(&inside.vault.id)?
+        .iter()
+        .map(|grant| {
+            json!({
+                "name": grant.name,
+                "agent_id": grant.agent_id,
+                "vault_role": grant.role.as_str(),
+                "status": status(grant.is_active),
+            })
+        })
+        .collect();
+    Ok(Answer::json(200, &json!({"agents": agents})))
+}
+
+#[derive(Deserialize)]
+struct MemberForm {
+    name: Option<String>,
+    role: Option<String>,
+}
+
+pub(super) fn add_to_vault(call: &Call<'_>, inside: &InVault) -> Reply {
+    let form: MemberForm = call.request.json()?;
+    let role = vault_role(form.role.as_deref())?;
+    let agent = find(call, &form.name.unwrap_or_default())?;
+    if !agent.is_active {
+        return Err(Refusal::error(409, &format!("Agent {:?} is revoked", agent.name)));
+    }
+    if call.store().grant(&agent.id, &inside.vault.id)?.is_some() {
+        return Err(Refusal::error(409, &format!("Agent {:?} is already in this vault", agent.name)));
+    }
+    call.store().set_grant(&actor_of(&agent), &inside.vault.id, role, call.now)?;
+    let text = format!("Agent {:?} added to vault {:?} as {}", agent.name, inside.vault.name, role.as_str());
+    Ok(Answer::json(201, &json!({"message": text})))
+}
+
+pub(super) fn remove_from_vault(call: &Call<'_>, inside: &InVault) -> Reply {
+    let agent = find(call, call.param(1))?;
+    if !call.store().remove_grant(&agent.id, &inside.vault.id)? {
+        return Err(not_in_vault(&agent.name));
+    }
+    let text = format!("Agent {:?} removed from vault {:?}", agent.name, inside.vault.name);
+    Ok(Answer::json(200, &json!({"message": text})))
+}
+
+pub(super) fn set_role_in_vault(call: &Call<'_>, inside: &InVault) -> Reply {
+    let form: MemberForm = call.request.json()?;
+    if form.role.as_deref().is_none_or(str::is_empty) {
+        return Err(Refusal::error(400, "role is required"));
+    }
+    let role = vault_role(form.role.as_deref())?;
+    let agent = find(call, call.param(1))?;
+    let old = call.store().grant(&agent.id, &inside.vault.id)?.ok_or_else(|| not_in_vault(&agent.name))?;
+    call.store().set_grant(&actor_of(&agent), &inside.vault.id, role, call.now)?;
+    let body = json!({
+        "message": format!("Agent {:?} is now {}", agent.name, role.as_str()),
+        "old_role": old.as_str(),
+        "new_role": role.as_str(),
+    });
+    Ok(Answer::json(200, &body))
+}
+
+fn find(call: &Call<'_>, name: &str) -> Result<Agent, Refusal> {
+    call.store().agent(name, call.now)?.ok_or_else(|| not_found(name))
+}
+
+/// An agent the caller may not see does not exist for them.
+fn find_visible(call: &Call<'_>, actor: &Actor) -> Result<Agent, Refusal> {
+    let agent = find(call, call.param(0))?;
+    if is_visible(actor, &own_vaults(call, actor)?, &agent) { Ok(agent) } else { Err(not_found(&agent.name)) }
+}
+
+/// An agent is managed by owners and by whoever made it; an owner-role agent by owners alone.
+fn find_manageable(call: &Call<'_>, actor: &Actor) -> Result<Agent, Refusal> {
+    let agent = find_visible(call, actor)?;
+    if actor.is_owner() {
+        return Ok(agent);
+    }
+    if agent.role == InstanceRole::Owner {
+        return Err(Refusal::error(403, OWNERS_ONLY));
+    }
+    if agent.created_by != actor.actor.id {
+        return Err(Refusal::error(403, "Only the agent's creator or an instance owner can do this"));
+    }
+    Ok(agent)
+}
+
+/// Names of the vaults the caller was granted; owners see every agent anyway.
+fn own_vaults(call: &Call<'_>, actor: &Actor) -> Result<Vec<String>, Refusal> {
+    if actor.is_owner() {
+        return Ok(Vec::new());
+    }
+    let vaults = call.store().vaults(&actor.actor.id)?;
+    Ok(vaults.into_iter().filter(|(_, role)| role.is_some()).map(|(vault, _)| vault.name).collect())
+}
+
+fn is_visible(actor: &Actor, own_vaults: &[String], agent: &Agent) -> bool {
+    actor.is_owner()
+        || agent.created_by == actor.actor.id
+        || agent.vaults.iter().any(|(name, _)| own_vaults.contains(name))
+}
+
+fn vault_role(text: Option<&str>) -> Result<Role, Refusal> {
+    match text.filter(|text| !text.is_empty()) {
+        None => Ok(Role::Proxy),
+        Some(text) => {
+            Role::parse(text).ok_or_else(|| Refusal::error(400, "role must be one of: proxy, member, admin"))
+        }
+    }
+}
+
+fn actor_of(agent: &Agent) -> ActorRef {
+    ActorRef { kind: ActorKind::Agent, id: agent.id.clone() }
+}
+
+fn not_found(name: &str) -> Refusal {
+    Refusal::error(404, &format!("Agent {name:?} not found"))
+}
+
+fn not_in_vault(name: &str) -> Refusal {
+    Refusal::error(404, &format!("Agent {name:?} is not in this vault"))
+}
+
+fn status(is_active: bool) -> &'static str {
+    if is_active { "active" } else { "revoked" }
+}
+
+fn to_json(agent: &Agent) -> Map<String, Value> {
+    let vaults: Vec<Value> = agent
+        .vaults
+        .iter()
+        .map(|(name, role)| json!({"vault_name": name, "vault_role": role.as_str()}))
+        .collect();
+    let mut object = Map::new();
+    object.insert("name".to_owned(), agent.name.as_str().into());
+    object.insert("role".to_owned(), agent.role.as_str().into());
+    object.insert("status".to_owned(), status(agent.is_active).into());
+    object.insert("vaults".to_owned(), Value::Array(vaults));
+    object.insert("created_at".to_owned(), agent.created_at.rfc3339().into());
+    if let Some(revoked_at) = agent.revoked_at {
+        object.insert("revoked_at".to_owned(), revoked_at.rfc3339().into());
+    }
+    object
+}

@@ -1,0 +1,59 @@
+//! The routes: one short function each, and the table that says where they are.
+
+mod agents;
+mod auth;
+mod credentials;
+mod discover;
+mod public;
+mod services;
+mod sessions;
+mod vaults;
+
+use super::{Access, Instance, Route};
+use crate::vault::scope::Role;
+use Access::{Actor, Public, Ready, Token, Vault};
+
+const fn route(method: &'static str, path: &'static str, access: Access) -> Route {
+    Route { method, path, access }
+}
+
+/// Method, path, who may call, function.
+pub(super) const TABLE: &[Route] = &[
+    route("GET", "/health", Public(public::health)),
+    route("GET", "/v1/status", Public(public::status)),
+    route("GET", "/v1/mitm/ca.pem", Public(public::root_certificate)),
+    route("GET", "/discover", Token(discover::discover)),
+    route("POST", "/v1/auth/register", Public(auth::register)),
+    route("POST", "/v1/auth/login", Ready(auth::login)),
+    route("POST", "/v1/auth/logout", Ready(auth::logout)),
+    route("GET", "/v1/auth/me", Token(auth::me)),
+    route("GET", "/v1/sessions", Token(sessions::list)),
+    route("POST", "/v1/sessions", Token(sessions::mint)),
+    route("DELETE", "/v1/sessions/{}", Token(sessions::revoke)),
+    route("GET", "/v1/credentials", Token(credentials::list)),
+    route("POST", "/v1/credentials", Token(credentials::set)),
+    route("DELETE", "/v1/credentials", Token(credentials::delete)),
+    route("GET", "/v1/vaults", Actor(Instance::Any, vaults::list)),
+    route("POST", "/v1/vaults", Actor(Instance::Member, vaults::create)),
+    route("DELETE", "/v1/vaults/{}", Actor(Instance::Any, vaults::delete)),
+    route("GET", "/v1/vaults/{}/context", Token(vaults::context)),
+    route("GET", "/v1/vaults/{}/settings", Vault(Role::Proxy, vaults::settings)),
+    route("PATCH", "/v1/vaults/{}/settings", Actor(Instance::Any, vaults::set_settings)),
+    route("GET", "/v1/vaults/{}/services", Vault(Role::Proxy, services::list)),
+    route("POST", "/v1/vaults/{}/services", Vault(Role::Admin, services::upsert)),
+    route("PUT", "/v1/vaults/{}/services", Vault(Role::Admin, services::replace)),
+    route("DELETE", "/v1/vaults/{}/services", Vault(Role::Admin, services::clear)),
+    route("GET", "/v1/vaults/{}/services/credential-usage", Vault(Role::Proxy, services::credential_usage)),
+    route("PATCH", "/v1/vaults/{}/services/{}", Vault(Role::Admin, services::enable)),
+    route("DELETE", "/v1/vaults/{}/services/{}", Vault(Role::Admin, services::remove)),
+    route("GET", "/v1/vaults/{}/agents", Vault(Role::Proxy, agents::list_in_vault)),
+    route("POST", "/v1/vaults/{}/agents", Vault(Role::Admin, agents::add_to_vault)),
+    route("DELETE", "/v1/vaults/{}/agents/{}", Vault(Role::Admin, agents::remove_from_vault)),
+    route("POST", "/v1/vaults/{}/agents/{}/role", Vault(Role::Admin, agents::set_role_in_vault)),
+    route("GET", "/v1/agents", Actor(Instance::Member, agents::list)),
+    route("POST", "/v1/agents", Actor(Instance::Member, agents::create)),
+    route("GET", "/v1/agents/{}", Actor(Instance::Member, agents::show)),
+    route("DELETE", "/v1/agents/{}", Actor(Instance::Member, agents::revoke)),
+    route("POST", "/v1/agents/{}/delete", Actor(Instance::Member, agents::delete)),
+    route("POST", "/v1/agents/{}/rotate", Actor(Instance::Member, agents::rotate)),
+];

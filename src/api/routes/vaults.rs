@@ -1,0 +1,113 @@
+//! Vaults themselves: made, listed, configured, deleted.
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::super::Call;
+use super::super::caller::{Actor, InVault, Who};
+use super::super::refusal::{Refusal, Reply};
+use crate::http1::respond::Answer;
+use crate::store::vaults::{DEFAULT_ID, Vault, policy_text};
+use crate::vault::UnmatchedPolicy;
+use crate::vault::service::name;
+
+/// A path below `/v1/vaults` that an old client takes for something else.
+const RESERVED: &str = "users";
+
+#[derive(Deserialize)]
+struct Name {
+    name: Option<String>,
+}
+
+pub(super) fn create(call: &Call<'_>, actor: &Actor) -> Reply {
+    let form: Name = call.request.json()?;
+    let name = form.name.unwrap_or_default();
+    name::check(&name).map_err(|error| Refusal::error(400, &format!("Invalid vault {error}")))?;
+    if name == RESERVED {
+        return Err(Refusal::error(400, "This vault name is reserved"));
+    }
+    let vault = call
+        .store()
+        .create_vault(&name, &actor.actor, call.now)?
+        .ok_or_else(|| Refusal::error(409, &format!("Vault {name:?} already exists")))?;
+    let body = json!({"id": vault.id, "name": vault.name, "created_at": vault.created_at.rfc3339()});
+    Ok(Answer::json(201, &body))
+}
+
+/// Owners see every vault; others the ones they were granted.
+pub(super) fn list(call: &Call<'_>, actor: &Actor) -> Reply {
+    let mut vaults = Vec::new();
+    for (vault, role) in call.store().vaults(&actor.actor.id)? {
+        if role.is_none() && !actor.is_owner() {
+            continue;
+        }
+        let mut object = Map::new();
+        object.insert("id".to_owned(), vault.id.into());
+        object.insert("name".to_owned(), vault.name.into());
+        if let Some(role) = role {
+            object.insert("role".to_owned(), role.as_str().into());
+        }
+        let membership = if role.is_some() { "explicit" } else { "implicit" };
+        object.insert("membership".to_owned(), membership.into());
+        object.insert("created_at".to_owned(), vault.created_at.rfc3339().into());
+        object.insert("pending_proposals".to_owned(), 0.into());
+        vaults.push(Value::Object(object));
+    }
+    Ok(Answer::json(200, &json!({"vaults": vaults})))
+}
+
+pub(super) fn delete(call: &Call<'_>, actor: &Actor) -> Reply {
+    let vault = find(call)?;
+    actor.require_admin_of(call, &vault)?;
+    if vault.id == DEFAULT_ID {
+        return Err(Refusal::error(400, "The default vault cannot be deleted"));
+    }
+    call.store().delete_vault(&vault.id)?;
+    Ok(Answer::json(200, &json!({"name": vault.name, "deleted": true})))
+}
+
+/// The caller's own role in a vault; an owner without a grant has none.
+pub(super) fn context(call: &Call<'_>, who: &Who) -> Reply {
+    let vault = find(call)?;
+    let (role, _) = who.clone().role_in(call, &vault)?;
+    let role = role.ok_or_else(|| Refusal::error(403, "No vault access"))?;
+    Ok(Answer::json(200, &json!({"vault_name": vault.name, "vault_role": role.as_str()})))
+}
+
+pub(super) fn settings(call: &Call<'_>, inside: &InVault) -> Reply {
+    let policy = call.store().policy(&inside.vault.id)?;
+    let body = json!({"unmatched_host_policy": policy_text(policy), "infisical_available": false});
+    Ok(Answer::json(200, &body))
+}
+
+#[derive(Deserialize)]
+struct Settings {
+    unmatched_host_policy: Option<String>,
+}
+
+/// Sets what is given; an empty policy is the default again.
+pub(super) fn set_settings(call: &Call<'_>, actor: &Actor) -> Reply {
+    let vault = find(call)?;
+    actor.require_admin_of(call, &vault)?;
+    let form: Settings = call.request.json()?;
+    if let Some(text) = form.unmatched_host_policy {
+        let policy = match text.as_str() {
+            "" => None,
+            "passthrough" => Some(UnmatchedPolicy::Passthrough),
+            "deny" => Some(UnmatchedPolicy::Deny),
+            _ => {
+                return Err(Refusal::error(
+                    400,
+                    &format!("Invalid unmatched_host_policy {text:?} (expected \"passthrough\" or \"deny\")"),
+                ));
+            }
+        };
+        call.store().set_policy(&vault.id, policy, call.now)?;
+    }
+    let policy = call.store().policy(&vault.id)?;
+    Ok(Answer::json(200, &json!({"unmatched_host_policy": policy_text(policy)})))
+}
+
+fn find(call: &Call<'_>) -> Result<Vault, Refusal> {
+    call.store().vault(call.param(0))?.ok_or_else(|| Refusal::error(404, "Vault not found"))
+}
