@@ -4,6 +4,7 @@
 //! request as it came off the wire and answers what it was told to. It shares no code with the product,
 //! so that a mistake in framing cannot hide on both sides; the demo origin in `examples/` is this file.
 
+use std::fmt;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -47,6 +48,18 @@ enum Reply {
     Raw(Vec<u8>),
     /// The git repositories below a folder, over the smart protocol.
     Git(PathBuf),
+    /// Whatever the test's own function says.
+    By(Answering),
+}
+
+/// A function from a request to the bytes of its answer.
+#[derive(Clone)]
+struct Answering(Arc<dyn Fn(&Received) -> Vec<u8> + Send + Sync>);
+
+impl fmt::Debug for Answering {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Answering")
+    }
 }
 
 #[derive(Debug)]
@@ -102,6 +115,12 @@ impl Origin {
     /// Answers every request with exactly these bytes, then closes the connection.
     pub(crate) fn replying(self, bytes: &str) -> Self {
         *hold(&self.shared.reply) = Reply::Raw(bytes.as_bytes().to_vec());
+        self
+    }
+
+    /// Answers every request with what `answer` makes of it; the connection goes on.
+    pub(crate) fn answering(self, answer: impl Fn(&Received) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        *hold(&self.shared.reply) = Reply::By(Answering(Arc::new(answer)));
         self
     }
 
@@ -175,6 +194,7 @@ impl Shared {
             let stream = stream.get_mut();
             match reply {
                 Reply::Line => stream.write_all(&line(&request))?,
+                Reply::By(answer) => stream.write_all(&answer.0(&request))?,
                 Reply::Git(root) => stream.write_all(&git_backend(&root, &request)?)?,
                 Reply::Raw(bytes) => {
                     stream.write_all(&bytes)?;
