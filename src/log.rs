@@ -68,6 +68,17 @@ pub fn event(level: Level, message: &str, fields: &[(&str, &dyn fmt::Display)]) 
     drop(std::io::stderr().write_all(line.as_bytes()));
 }
 
+/// Makes panics one line of this log, with the place and without the message: what a failed assertion
+/// prints may hold anything that was in memory.
+pub fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map_or_else(|| "unknown".to_owned(), ToString::to_string);
+        let thread = std::thread::current();
+        let name = thread.name().unwrap_or("unnamed");
+        event(Level::Error, "panic", &[("thread", &name), ("at", &place)]);
+    }));
+}
+
 fn render(now: SystemTime, level: Level, message: &str, fields: &[(&str, &dyn fmt::Display)]) -> String {
     let mut line = String::with_capacity(160);
     let stamp = OffsetDateTime::from(now).replace_nanosecond(0).ok().and_then(|t| t.format(&Rfc3339).ok());

@@ -4,8 +4,10 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use agent_vault::cli::{self, World};
+use agent_vault::log;
 
 fn main() -> ExitCode {
+    log::log_panics();
     let line = std::env::args_os().skip(1).collect();
     let world = World::new(&|name| std::env::var(name).ok());
     match cli::main(line, &world) {
