@@ -242,7 +242,8 @@ impl Attempt<'_> {
         let is_uploaded = up.is_done();
         let status = response.status();
         if let Err(fault) = done {
-            // Part of the response is out: the only honest end left is a cut.
+            // Part of the response is out: what is known of it is delivered, and the end is a cut.
+            drop(client.flush_by(Deadline::after(ANSWER_TIME)));
             return Ok(Ended { status, after: After::Close, error: Some(in_body(&fault)) });
         }
         let is_reusable = response.wants_keep_alive() && framing != Framing::UntilClose && is_uploaded;
