@@ -3,6 +3,8 @@
 //! A message that can be read in two ways is refused, and the connection is closed: whatever follows it
 //! might be the inside of what somebody else reads as its body.
 
+#![allow(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
+
 mod support;
 
 use std::io::{Read as _, Write as _};

@@ -1,5 +1,7 @@
 //! The proxy on the wire: what goes in, what the origin sees, what comes back, byte by byte.
 
+#![allow(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
+
 mod support;
 
 use std::io::{Read as _, Write as _};

@@ -46,11 +46,11 @@ impl<'fd> Watch<'fd> {
         self
     }
 
-    fn flags(&self) -> PollFlags {
+    fn to_poll(&self) -> PollFd<'fd> {
         let mut flags = PollFlags::empty();
         flags.set(PollFlags::POLLIN, self.readable);
         flags.set(PollFlags::POLLOUT, self.writable);
-        flags
+        PollFd::new(self.socket, flags)
     }
 }
 
@@ -59,19 +59,29 @@ pub fn wait<const N: usize>(
     watches: &[Watch<'_>; N],
     until: Option<Instant>,
 ) -> io::Result<Option<[Readiness; N]>> {
-    let mut sockets = watches.each_ref().map(|watch| PollFd::new(watch.socket, watch.flags()));
+    let mut sockets = watches.each_ref().map(Watch::to_poll);
+    Ok(wait_for(&mut sockets, until)?.then(|| sockets.each_ref().map(readiness)))
+}
+
+/// As [`wait`], for a number of sockets that is not known before.
+pub fn wait_any(watches: &[Watch<'_>], until: Option<Instant>) -> io::Result<Option<Vec<Readiness>>> {
+    let mut sockets: Vec<PollFd<'_>> = watches.iter().map(Watch::to_poll).collect();
+    Ok(wait_for(&mut sockets, until)?.then(|| sockets.iter().map(readiness).collect()))
+}
+
+fn wait_for(sockets: &mut [PollFd<'_>], until: Option<Instant>) -> io::Result<bool> {
     loop {
         let timeout = match until {
             None => PollTimeout::NONE,
             Some(until) => timeout(until.saturating_duration_since(Instant::now())),
         };
-        match poll(&mut sockets, timeout) {
+        match poll(sockets, timeout) {
             Ok(0) => {
                 if until.is_some_and(|until| Instant::now() >= until) {
-                    return Ok(None);
+                    return Ok(false);
                 }
             }
-            Ok(_) => return Ok(Some(sockets.each_ref().map(readiness))),
+            Ok(_) => return Ok(true),
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),
         }
