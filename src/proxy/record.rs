@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use crate::authority::Authority;
 use crate::log::{self, Level};
-use crate::vault::attach;
 use crate::vault::service::Service;
 
 use super::error::Error;
@@ -36,7 +35,7 @@ impl Record {
 
     pub(super) fn matched(&mut self, service: &Service) {
         self.service.clone_from(&service.name);
-        self.credential_keys = attach::keys(service).join(",");
+        self.credential_keys = service.credential_keys().join(",");
         self.is_passthrough = false;
     }
 

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::service::template::{self, Part};
 use super::service::{Auth, Service};
 use crate::secret::Secret;
 
@@ -61,85 +62,19 @@ pub fn fields(
     }
 }
 
-/// The credential keys a service names, auth first, without repeats.
-pub fn keys(service: &Service) -> Vec<&str> {
-    let mut keys: Vec<&str> = match &service.auth {
-        Auth::Passthrough => Vec::new(),
-        Auth::Bearer { token } => vec![token],
-        Auth::Basic { username, password } => {
-            std::iter::once(username).chain(password).map(String::as_str).collect()
-        }
-        Auth::ApiKey { key, .. } => vec![key],
-        Auth::Custom { headers } => headers.values().flat_map(|template| template_keys(template)).collect(),
-    };
-    keys.extend(service.substitutions.iter().map(|substitution| substitution.key.as_str()));
-    let mut seen = std::collections::HashSet::new();
-    keys.retain(|key| seen.insert(*key));
-    keys
-}
-
-/// A template's parts, in order.
-enum Part<'t> {
-    Literal(&'t str),
-    Key(&'t str),
-}
-
-/// The credential keys a template names: the word between `{{` and `}}`, spaces around it allowed.
-pub fn template_keys(template: &str) -> impl Iterator<Item = &str> {
-    parts(template).filter_map(|part| match part {
-        Part::Key(key) => Some(key),
-        Part::Literal(_) => None,
-    })
-}
-
 /// Fills a template in one pass; what is filled in is not looked at again.
 fn fill<'c>(
     template: &str,
     value: impl Fn(&String) -> Result<&'c [u8], AttachError>,
 ) -> Result<Vec<u8>, AttachError> {
     let mut filled = Vec::new();
-    for part in parts(template) {
+    for part in template::parts(template) {
         match part {
             Part::Literal(text) => filled.extend_from_slice(text.as_bytes()),
             Part::Key(key) => filled.extend_from_slice(value(&key.to_owned())?),
         }
     }
     Ok(filled)
-}
-
-fn parts(template: &str) -> impl Iterator<Item = Part<'_>> {
-    let mut rest = template;
-    std::iter::from_fn(move || {
-        if rest.is_empty() {
-            return None;
-        }
-        if let Some((key, len)) = slot(rest) {
-            rest = &rest[len..];
-            return Some(Part::Key(key));
-        }
-        // Up to the next slot, or to the end: braces around anything else are literal.
-        let mut at = rest.chars().next().map_or(0, char::len_utf8);
-        while let Some(found) = rest[at..].find("{{") {
-            at += found;
-            if slot(&rest[at..]).is_some() {
-                break;
-            }
-            at += 1;
-        }
-        let end = if slot(&rest[at.min(rest.len())..]).is_some() { at } else { rest.len() };
-        let (literal, after) = rest.split_at(end);
-        rest = after;
-        Some(Part::Literal(literal))
-    })
-}
-
-/// A slot at the front of the text: its key and its whole length.
-fn slot(text: &str) -> Option<(&str, usize)> {
-    let inner = text.strip_prefix("{{")?;
-    let end = inner.find("}}")?;
-    let key = inner[..end].trim_matches(' ');
-    let is_word = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    is_word.then_some((key, end + 4))
 }
 
 #[cfg(test)]
