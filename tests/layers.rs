@@ -17,7 +17,7 @@ sys       | | nix
 
 net       | words sys | mio
 http1     | words | httparse
-vault     | words | base64
+vault     | words | base64 ring
 health    | words sys |
 
 peer      | words net http1 |

@@ -8,6 +8,7 @@ pub mod matcher;
 pub mod path;
 pub mod scope;
 pub mod service;
+pub mod sigv4;
 pub mod substitute;
 
 use std::collections::HashMap;
