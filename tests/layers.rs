@@ -26,7 +26,7 @@ store     | words vault | rusqlite argon2 base64 ring time
 client    | words | ureq rustls webpki_root_certs
 
 proxy     | words rate net http1 vault peer tls | base64 ring
-api       | words rate net http1 vault peer store | base64 ring time
+api       | words rate net http1 vault peer store | zeroize
 
 entry     | below | base64 ring webpki_root_certs
 config    | below |

@@ -11,7 +11,6 @@ mod refusal;
 mod request;
 mod routes;
 pub mod serve;
-mod throttle;
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,13 +19,13 @@ use std::time::{Duration, Instant};
 
 use crate::http1::respond::Answer;
 use crate::net::guard::Cidr;
+use crate::rate::Windows;
 use crate::store::{Store, Timestamp};
 use crate::vault::scope::Role;
 use crate::vault::service::InternalNames;
 use caller::{Actor, InVault, Who};
 use refusal::{Refusal, Reply};
 pub use request::Request;
-use throttle::Window;
 
 /// On every answer (contract A.1).
 const SECURITY_FIELDS: &[(&str, &str)] = &[
@@ -41,7 +40,7 @@ const SECURITY_FIELDS: &[(&str, &str)] = &[
 ];
 
 /// Tier AUTH: attempts per address and per account (contract A.2).
-const AUTH_MAX: usize = 50;
+const AUTH_MAX: u32 = 50;
 const AUTH_WINDOW: Duration = Duration::from_secs(5 * 60);
 
 /// How the API is run.
@@ -70,7 +69,7 @@ pub struct Api {
     proxy: OnceLock<ProxyNotice>,
     /// Set once an account exists: it never goes back.
     has_users: AtomicBool,
-    auth_window: Mutex<Window>,
+    auth_window: Mutex<Windows>,
     /// One key derivation at a time: each takes 64 MiB.
     derivation: Mutex<()>,
 }
@@ -121,7 +120,7 @@ impl Api {
             settings,
             proxy: OnceLock::new(),
             has_users: AtomicBool::new(false),
-            auth_window: Mutex::new(Window::new(AUTH_MAX, AUTH_WINDOW)),
+            auth_window: Mutex::new(Windows::new(AUTH_MAX, AUTH_WINDOW)),
             derivation: Mutex::new(()),
         }
     }
@@ -169,12 +168,9 @@ impl Api {
     }
 
     /// Counts an attempt to prove an identity against a key; refuses past the tier's limit.
-    fn admit_attempt(&self, key: String, message: &str) -> Result<(), Refusal> {
+    fn admit_attempt(&self, key: &str, message: &str) -> Result<(), Refusal> {
         let mut window = self.auth_window.lock().unwrap_or_else(PoisonError::into_inner);
-        match window.admit(key, Instant::now()) {
-            Ok(()) => Ok(()),
-            Err(wait) => Err(refusal::too_many(message, AUTH_MAX, wait)),
-        }
+        window.admit(key, Instant::now()).map_err(|refused| refusal::too_many(message, refused))
     }
 }
 

@@ -1,12 +1,11 @@
 //! Why a call is not answered with success: the error shapes of contract A.1.
 
-use std::time::Duration;
-
 use serde_json::json;
 
 use super::Request;
 use crate::http1::respond::Answer;
 use crate::log_event;
+use crate::rate::TooMany;
 use crate::store;
 
 /// What a route's function gives.
@@ -71,12 +70,10 @@ pub(super) fn not_initialized() -> Refusal {
     .into()
 }
 
-pub(super) fn too_many(message: &str, limit: usize, wait: Duration) -> Refusal {
-    // Rounded up, so that a client that waits as told is let through.
-    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+pub(super) fn too_many(message: &str, refused: TooMany) -> Refusal {
     Answer::json(429, &json!({"error": "too_many_requests", "message": message}))
-        .with("Retry-After", seconds.max(1).to_string())
-        .with("X-RateLimit-Limit", limit.to_string())
+        .with("Retry-After", refused.retry_after_secs().to_string())
+        .with("X-RateLimit-Limit", refused.limit.to_string())
         .with("X-RateLimit-Remaining", "0")
         .into()
 }

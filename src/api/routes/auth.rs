@@ -33,7 +33,7 @@ struct Credentials {
 /// Makes the first account. Everyone after the owner needs an invitation.
 pub(super) fn register(call: &Call<'_>) -> Reply {
     let ip = call.client_ip().to_string();
-    call.api.admit_attempt(format!("ip:{ip}"), "Too many requests, try again later")?;
+    call.api.admit_attempt(&format!("ip:{ip}"), "Too many requests, try again later")?;
     let form: Credentials = call.request.json()?;
     let email = normal_email(&form.email.unwrap_or_default())
         .ok_or_else(|| Refusal::error(400, "Invalid email address"))?;
@@ -70,12 +70,12 @@ pub(super) fn login(call: &Call<'_>) -> Reply {
     let password = Secret::from(form.password.unwrap_or_default());
     let ip = call.client_ip().to_string();
     let too_many = "Too many login attempts, try again later";
-    call.api.admit_attempt(format!("ip:{ip}"), too_many)?;
+    call.api.admit_attempt(&format!("ip:{ip}"), too_many)?;
     if email.is_empty() || password.is_empty() {
         return Err(Refusal::error(400, "Email and password are required"));
     }
     let email = normal_email(&email).unwrap_or_default();
-    call.api.admit_attempt(format!("email:{email}"), too_many)?;
+    call.api.admit_attempt(&format!("email:{email}"), too_many)?;
     let user = call.store().user_by_email(&email)?;
     let is_right = derive(call.api, || match &user {
         Some(user) => user.password.matches(&password),
@@ -96,7 +96,7 @@ pub(super) fn login(call: &Call<'_>) -> Reply {
 /// Ends the login that is named, if one is; logging out twice is no error.
 pub(super) fn logout(call: &Call<'_>) -> Reply {
     let key = format!("ip:{}", call.client_ip());
-    call.api.admit_attempt(key, "Too many requests, try again later")?;
+    call.api.admit_attempt(&key, "Too many requests, try again later")?;
     if let Some(token) = caller::token(call.request) {
         call.store().end_session(&token)?;
     }
