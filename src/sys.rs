@@ -6,6 +6,7 @@
 pub mod environ;
 pub mod harden;
 pub mod process;
+pub mod prompt;
 pub mod ready;
 pub mod signals;
 pub mod terminal;

@@ -26,6 +26,7 @@ use crate::vault::service::InternalNames;
 use caller::{Actor, InVault, Who};
 use refusal::{Refusal, Reply};
 pub use request::Request;
+pub(crate) use routes::normal_email;
 
 /// On every answer (contract A.1).
 const SECURITY_FIELDS: &[(&str, &str)] = &[
@@ -150,8 +151,10 @@ impl Api {
                 let call = Call { api: self, request, params, now: Timestamp::now() };
                 return call.enter(route.access);
             }
-            if !allowed.contains(&route.method) {
-                allowed.push(route.method);
+            for method in [route.method].into_iter().chain((route.method == "GET").then_some("HEAD")) {
+                if !allowed.contains(&method) {
+                    allowed.push(method);
+                }
             }
         }
         if allowed.is_empty() {

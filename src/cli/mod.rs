@@ -8,6 +8,7 @@ mod args;
 mod health;
 pub mod output;
 mod run;
+mod server;
 pub mod world;
 
 use std::ffi::{OsStr, OsString};
@@ -36,6 +37,13 @@ const VERBS: &[Verb] = &[
         run: run::run,
     },
     Verb { words: &["vault", "run"], usage: run::USAGE, about: "The same as run", run: run::run },
+    Verb { words: &["server"], usage: server::USAGE, about: "Run the broker", run: server::run },
+    Verb {
+        words: &["server", "stop"],
+        usage: "[--data-dir DIR]",
+        about: "Stop the broker of this machine",
+        run: server::stop,
+    },
     Verb {
         words: &["health"],
         usage: "",

@@ -5,9 +5,11 @@ use std::time::Duration;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, named_params};
 
+use super::grants::{self, ActorKind, ActorRef};
 use super::password::{Cost, PasswordHash};
 use super::{Error, Stale, Store, Timestamp, fresh, vaults};
 use crate::secret::Secret;
+use crate::vault::scope::Role;
 
 /// A login ends a year after it began (contract B.3) …
 const LOGIN_LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -85,8 +87,8 @@ impl Store {
         self.read(has_users)
     }
 
-    /// Makes the first account: owner, active, admin of vault `default`, logged in. `None` when there
-    /// is an account already, so of two racing first registrations one is told so.
+    /// Makes the first account and logs it in. `None` when there is an account already, so of two racing
+    /// first registrations one is told so.
     pub fn register_owner(
         &self,
         email: &str,
@@ -94,34 +96,15 @@ impl Store {
         device: Device<'_>,
         now: Timestamp,
     ) -> Result<Option<NewToken>, Error> {
-        self.change(Stale::Nothing, |transaction| {
-            if has_users(transaction)? {
-                return Ok(None);
-            }
-            let id = fresh::uuid()?;
-            transaction.execute(
-                "INSERT INTO users (id, email, password_hash, password_salt, kdf_time, kdf_memory, kdf_threads,
-                     role, is_active, created_at, updated_at)
-                 VALUES (:id, :email, :hash, :salt, :time, :memory, :threads, :role, 1, :now, :now)",
-                named_params! {
-                    ":id": id,
-                    ":email": email,
-                    ":hash": password.hash.expose(),
-                    ":salt": password.salt,
-                    ":time": password.cost.time,
-                    ":memory": password.cost.memory_kib,
-                    ":threads": password.cost.threads,
-                    ":role": InstanceRole::Owner,
-                    ":now": now,
-                },
-            )?;
-            transaction.execute(
-                "INSERT INTO vault_grants (actor_id, actor_type, vault_id, role, created_at)
-                 VALUES (?1, 'user', ?2, 'admin', ?3)",
-                (&id, vaults::DEFAULT_ID, now),
-            )?;
-            create_login(transaction, &id, device, now).map(Some)
+        self.change(Stale::Nothing, |transaction| match insert_owner(transaction, email, password, now)? {
+            Some(id) => create_login(transaction, &id, device, now).map(Some),
+            None => Ok(None),
         })
+    }
+
+    /// Makes the first account; nothing happens when there is one.
+    pub fn create_owner(&self, email: &str, password: &PasswordHash, now: Timestamp) -> Result<(), Error> {
+        self.change(Stale::Nothing, |transaction| insert_owner(transaction, email, password, now).map(drop))
     }
 
     pub fn user_by_email(&self, email: &str) -> Result<Option<User>, Error> {
@@ -146,6 +129,39 @@ impl Store {
 
 fn has_users(connection: &Connection) -> Result<bool, Error> {
     Ok(connection.query_row("SELECT EXISTS (SELECT 1 FROM users)", [], |row| row.get(0))?)
+}
+
+/// Inserts the first account: owner, active, admin of vault `default`. Its id, or `None` when there is
+/// an account already.
+fn insert_owner(
+    transaction: &Transaction<'_>,
+    email: &str,
+    password: &PasswordHash,
+    now: Timestamp,
+) -> Result<Option<String>, Error> {
+    if has_users(transaction)? {
+        return Ok(None);
+    }
+    let id = fresh::uuid()?;
+    transaction.execute(
+        "INSERT INTO users (id, email, password_hash, password_salt, kdf_time, kdf_memory, kdf_threads,
+             role, is_active, created_at, updated_at)
+         VALUES (:id, :email, :hash, :salt, :time, :memory, :threads, :role, 1, :now, :now)",
+        named_params! {
+            ":id": id,
+            ":email": email,
+            ":hash": password.hash.expose(),
+            ":salt": password.salt,
+            ":time": password.cost.time,
+            ":memory": password.cost.memory_kib,
+            ":threads": password.cost.threads,
+            ":role": InstanceRole::Owner,
+            ":now": now,
+        },
+    )?;
+    let owner = ActorRef { kind: ActorKind::User, id };
+    grants::write_grant(transaction, &owner, vaults::DEFAULT_ID, Role::Admin, now)?;
+    Ok(Some(owner.id))
 }
 
 fn create_login(

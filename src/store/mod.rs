@@ -130,6 +130,11 @@ impl Locked {
 }
 
 impl Store {
+    /// Whether the data key lies in the clear.
+    pub fn is_passwordless(&self) -> Result<bool, Error> {
+        self.read(|connection| Ok(seal::protection(connection)? == Protection::Passwordless))
+    }
+
     /// Runs a change as one transaction, then drops what it made stale.
     fn change<T>(
         &self,
@@ -160,7 +165,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn create_private_dir(dir: &Path) -> Result<(), Error> {
+/// Makes a directory, and those above it, that only its owner may enter. One that is there already keeps
+/// its mode: it may be a mounted volume.
+pub fn create_private_dir(dir: &Path) -> Result<(), Error> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)

@@ -109,6 +109,11 @@ pub fn send_to_group(leader: Pid, signal: Signal) -> io::Result<()> {
     }
 }
 
+/// Sends a signal to one process.
+pub fn send_to(process: Pid, signal: Signal) -> io::Result<()> {
+    send(process.as_raw(), signal)
+}
+
 /// Stops this process, as the terminal's suspend key would; returns when it is continued.
 pub fn stop_self() -> io::Result<()> {
     Ok(signal::raise(signal::Signal::SIGSTOP)?)

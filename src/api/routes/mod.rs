@@ -12,6 +12,7 @@ mod vaults;
 use super::{Access, Instance, Route};
 use crate::vault::scope::Role;
 use Access::{Actor, Public, Ready, Token, Vault};
+pub(crate) use auth::normal_email;
 
 const fn route(method: &'static str, path: &'static str, access: Access) -> Route {
     Route { method, path, access }

@@ -1,0 +1,58 @@
+//! `agent-vault server` and `server stop`.
+
+use super::{Args, World, output};
+use crate::config::server::{self as config, Flags};
+use crate::failure::{Exit, Failure};
+use crate::server;
+
+pub(super) const USAGE: &str = "[flags]
+
+Flags:
+  --host ADDRESS             where both ports listen (127.0.0.1)
+  -p, --port PORT            control API (14321; 0 for any free one; PORT)
+  --mitm-port PORT           proxy (14322; 0 for none, auto for any free one)
+  --data-dir DIR             state (~/.agent-vault; AGENT_VAULT_DATA_DIR)
+  --password-stdin           master password from the first line of stdin; an empty line means none
+  --owner-email EMAIL        owner account to make on the first start (AGENT_VAULT_OWNER_EMAIL), with
+                             AGENT_VAULT_OWNER_PASSWORD or AGENT_VAULT_OWNER_PASSWORD_FILE
+  --upstream-ca FILE         roots trusted for upstreams beside the public ones (AGENT_VAULT_UPSTREAM_CA)
+  --max-request-bytes N      longest request body (1 GiB; AGENT_VAULT_MAX_REQUEST_BYTES)
+  --max-response-bytes N     longest response body (0: no limit; AGENT_VAULT_MAX_RESPONSE_BYTES)
+  --log-level LEVEL          info or debug (AGENT_VAULT_LOG_LEVEL)
+
+The master password comes from AGENT_VAULT_MASTER_PASSWORD or, as a file, AGENT_VAULT_MASTER_PASSWORD_FILE.
+AGENT_VAULT_ADDR names the public address.";
+
+/// Serves until it is asked to end.
+pub(super) fn run(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
+    if args.flag(["-d", "--detach"]) {
+        return Err(Failure::usage("--detach is not available: this server stays in the foreground")
+            .with_hint("run it under your service manager or container runtime, or with a shell's &"));
+    }
+    let flags = Flags {
+        host: args.value("--host")?,
+        port: args.value(["-p", "--port"])?,
+        mitm_port: args.value("--mitm-port")?,
+        data_dir: args.value("--data-dir")?,
+        database_url: args.value("--database-url")?,
+        log_level: args.value("--log-level")?,
+        max_request_bytes: args.value("--max-request-bytes")?,
+        max_response_bytes: args.value("--max-response-bytes")?,
+        owner_email: args.value("--owner-email")?,
+        password_stdin: args.flag("--password-stdin"),
+        upstream_ca: args.value("--upstream-ca")?,
+    };
+    args.finish()?;
+    let settings = config::read(&flags, &|name| world.var(name))?;
+    server::run(settings)?;
+    Ok(Exit::Success)
+}
+
+/// Stops the server of this data directory.
+pub(super) fn stop(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
+    let flags = Flags { data_dir: args.value("--data-dir")?, ..Flags::default() };
+    args.finish()?;
+    server::stop(&config::data_dir_only(&flags, &|name| world.var(name))?)?;
+    output::print("✓ Server stopped.\n")?;
+    Ok(Exit::Success)
+}

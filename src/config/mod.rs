@@ -1,0 +1,154 @@
+//! Environment, flags and files → checked settings; every problem in one go.
+//!
+//! Values come in through functions, so a test passes a map. What comes out cannot be wrong: rooms get
+//! small structs of their own and never read the environment.
+
+pub mod server;
+
+use std::fmt;
+use std::fs;
+use std::path::Path;
+use std::str::FromStr;
+
+use crate::failure::Failure;
+use crate::secret::Secret;
+
+/// Reads variables and collects what is wrong with them.
+pub struct Vars<'a> {
+    var: &'a dyn Fn(&str) -> Option<String>,
+    problems: Vec<String>,
+}
+
+impl<'a> Vars<'a> {
+    pub fn new(var: &'a dyn Fn(&str) -> Option<String>) -> Self {
+        Self { var, problems: Vec::new() }
+    }
+
+    /// A variable's text; an empty one counts as absent.
+    pub fn text(&self, name: &str) -> Option<String> {
+        (self.var)(name).filter(|value| !value.is_empty())
+    }
+
+    /// A flag's text, or else its variable's, with the name of the one that spoke.
+    fn source(
+        &self,
+        flag: Option<&str>,
+        flag_name: &'static str,
+        name: &'static str,
+    ) -> Option<(String, &'static str)> {
+        match flag {
+            Some(text) => Some((text.to_owned(), flag_name)),
+            None => self.text(name).map(|text| (text, name)),
+        }
+    }
+
+    /// A value that has to parse; one that does not is a problem.
+    pub fn parsed<T: FromStr>(
+        &mut self,
+        text: Option<&str>,
+        name: &str,
+        expected: impl fmt::Display,
+    ) -> Option<T> {
+        let text = text?;
+        let parsed = text.parse().ok();
+        if parsed.is_none() {
+            self.problem(format!("{name}: {text:?} is not {expected}"));
+        }
+        parsed
+    }
+
+    /// `true`, `false`, `1` or `0`; absent is false.
+    pub fn switch(&mut self, name: &str) -> bool {
+        match self.text(name).as_deref().map(str::to_ascii_lowercase).as_deref() {
+            None | Some("false" | "0") => false,
+            Some("true" | "1") => true,
+            Some(other) => {
+                self.problem(format!("{name}: {other:?} is neither true nor false"));
+                false
+            }
+        }
+    }
+
+    /// A secret from the variable, or from the file named by the variable with `_FILE` behind it.
+    pub fn secret(&mut self, name: &str) -> Option<Secret> {
+        let file_name = format!("{name}_FILE");
+        match (self.text(name), self.text(&file_name)) {
+            (Some(_), Some(_)) => {
+                self.problem(format!("{name} and {file_name} are both set"));
+                None
+            }
+            (Some(value), None) => Some(Secret::from(value)),
+            (None, Some(path)) => {
+                let bytes = self.file(&path, &file_name)?;
+                Some(Secret::new(without_line_end(bytes)))
+            }
+            (None, None) => None,
+        }
+    }
+
+    /// The content of a file that has to be there.
+    pub fn file(&mut self, path: &str, name: &str) -> Option<Vec<u8>> {
+        match fs::read(Path::new(path)) {
+            Ok(bytes) => Some(bytes),
+            Err(error) => {
+                self.problem(format!("{name}: cannot read {path}: {error}"));
+                None
+            }
+        }
+    }
+
+    pub fn problem(&mut self, text: String) {
+        self.problems.push(text);
+    }
+
+    /// Everything that was wrong, as one failure.
+    pub fn finish(self) -> Result<(), Failure> {
+        match self.problems.as_slice() {
+            [] => Ok(()),
+            problems => Err(Failure::usage(problems.join("\n"))),
+        }
+    }
+}
+
+/// Secret files usually end in a line break that is not part of the secret.
+pub fn without_line_end(mut bytes: Vec<u8>) -> Vec<u8> {
+    if bytes.last() == Some(&b'\n') {
+        bytes.pop();
+        if bytes.last() == Some(&b'\r') {
+            bytes.pop();
+        }
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_problem_is_reported_at_once() {
+        let var = |name: &str| match name {
+            "SWITCH" => Some("maybe".to_owned()),
+            "KEY" | "KEY_FILE" => Some("x".to_owned()),
+            "GONE_FILE" => Some("/nowhere/at/all".to_owned()),
+            _ => None,
+        };
+        let mut vars = Vars::new(&var);
+        assert!(!vars.switch("SWITCH"));
+        assert!(vars.secret("KEY").is_none() && vars.secret("GONE").is_none());
+        assert_eq!(vars.parsed::<u16>(Some("x"), "--port", "a port"), None);
+        let message = vars.finish().unwrap_err().message().to_owned();
+        let lines: Vec<_> = message.lines().collect();
+        assert_eq!(lines[0], "SWITCH: \"maybe\" is neither true nor false");
+        assert_eq!(lines[1], "KEY and KEY_FILE are both set");
+        assert!(lines[2].starts_with("GONE_FILE: cannot read /nowhere/at/all: "));
+        assert_eq!(lines[3], "--port: \"x\" is not a port");
+    }
+
+    #[test]
+    fn one_line_end_is_not_part_of_a_secret_file() {
+        assert_eq!(without_line_end(b"a\r\n".to_vec()), b"a");
+        assert_eq!(without_line_end(b"a\n\n".to_vec()), b"a\n");
+        assert_eq!(without_line_end(b"a".to_vec()), b"a");
+    }
+}

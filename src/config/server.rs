@@ -1,0 +1,400 @@
+//! Settings of `agent-vault server`.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use super::Vars;
+use crate::failure::Failure;
+use crate::log::Level;
+use crate::net::guard::{Cidr, Guard};
+use crate::net::reactor;
+use crate::proxy::{Limits, Rates};
+use crate::secret::Secret;
+use crate::vault::service::InternalNames;
+
+const DEFAULT_PORT: u16 = 14_321;
+const DEFAULT_PROXY_PORT: u16 = 14_322;
+
+/// Variables whose values are secrets: they are overwritten in the process's environment once read.
+pub const SECRET_VARIABLES: &[&str] = &["AGENT_VAULT_MASTER_PASSWORD", "AGENT_VAULT_OWNER_PASSWORD"];
+
+/// The command line's part, as typed.
+#[derive(Debug, Default)]
+pub struct Flags {
+    pub host: Option<String>,
+    pub port: Option<String>,
+    pub mitm_port: Option<String>,
+    pub data_dir: Option<String>,
+    pub database_url: Option<String>,
+    pub log_level: Option<String>,
+    pub max_request_bytes: Option<String>,
+    pub max_response_bytes: Option<String>,
+    pub owner_email: Option<String>,
+    pub password_stdin: bool,
+    pub upstream_ca: Option<String>,
+}
+
+/// Where the proxy listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyPort {
+    /// Any free port.
+    Auto,
+    Off,
+    Port(u16),
+}
+
+/// Where the master password comes from when a variable does not give it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AskFor {
+    /// The first line of stdin; an empty one means none.
+    Stdin,
+    /// A person, if one is there.
+    Terminal,
+}
+
+/// The account to make when there is none.
+#[derive(Debug)]
+pub struct Owner {
+    pub email: String,
+    pub password: Secret,
+}
+
+/// Everything the broker is told.
+#[derive(Debug)]
+pub struct Settings {
+    pub host: String,
+    pub port: u16,
+    pub proxy_port: ProxyPort,
+    pub data_dir: PathBuf,
+    pub master_password: Option<Secret>,
+    pub ask_for: AskFor,
+    pub owner: Option<Owner>,
+    /// The public address the operator chose, without trailing slashes.
+    pub base_url: Option<String>,
+    pub log_level: Level,
+    pub limits: Limits,
+    pub connections: reactor::Limits,
+    pub guard: Guard,
+    pub upstream_roots: Vec<Vec<u8>>,
+    pub internal_names: InternalNames,
+    pub trusted_proxies: Vec<Cidr>,
+    pub health_name: Option<String>,
+}
+
+/// Reads and checks everything; the failure lists every problem.
+pub fn read(flags: &Flags, var: &dyn Fn(&str) -> Option<String>) -> Result<Settings, Failure> {
+    let mut vars = Vars::new(var);
+    let settings = gather(flags, &mut vars);
+    vars.finish()?;
+    Ok(settings)
+}
+
+/// Where the state is, for a command that needs nothing else.
+pub fn data_dir_only(flags: &Flags, var: &dyn Fn(&str) -> Option<String>) -> Result<PathBuf, Failure> {
+    let mut vars = Vars::new(var);
+    let dir = data_dir(flags, &mut vars);
+    vars.finish()?;
+    Ok(dir)
+}
+
+fn gather(flags: &Flags, vars: &mut Vars<'_>) -> Settings {
+    refuse_database_url(flags, vars);
+    Settings {
+        host: flags.host.clone().unwrap_or_else(|| "127.0.0.1".to_owned()),
+        port: control_port(flags, vars),
+        proxy_port: proxy_port(flags, vars),
+        data_dir: data_dir(flags, vars),
+        master_password: vars.secret("AGENT_VAULT_MASTER_PASSWORD"),
+        ask_for: if flags.password_stdin { AskFor::Stdin } else { AskFor::Terminal },
+        owner: owner(flags, vars),
+        base_url: base_url(vars),
+        log_level: log_level(flags, vars),
+        limits: limits(flags, vars),
+        connections: connections(vars),
+        guard: guard(vars),
+        upstream_roots: upstream_roots(flags, vars),
+        internal_names: if vars.switch("AGENT_VAULT_DEV_MODE") {
+            InternalNames::Allowed
+        } else {
+            InternalNames::Refused
+        },
+        trusted_proxies: cidrs(vars, "AGENT_VAULT_TRUSTED_PROXIES"),
+        health_name: vars.text("AGENT_VAULT_HEALTH_NAME"),
+    }
+}
+
+/// State in another place than the operator named would look like lost state.
+fn refuse_database_url(flags: &Flags, vars: &mut Vars<'_>) {
+    if let Some((_, name)) = vars
+        .source(flags.database_url.as_deref(), "--database-url", "DATABASE_URL")
+        .filter(|(url, _)| !url.is_empty())
+    {
+        vars.problem(format!(
+            "{name}: this build keeps its state in SQLite only; unset it and use --data-dir"
+        ));
+    }
+}
+
+fn control_port(flags: &Flags, vars: &mut Vars<'_>) -> u16 {
+    let flag = vars.parsed(flags.port.as_deref(), "--port", "a port");
+    // Platforms set PORT for whatever runs; an unusable value is theirs and not a setting of ours.
+    flag.or_else(|| vars.text("PORT")?.parse().ok()).unwrap_or(DEFAULT_PORT)
+}
+
+fn proxy_port(flags: &Flags, vars: &mut Vars<'_>) -> ProxyPort {
+    match flags.mitm_port.as_deref() {
+        None => ProxyPort::Port(DEFAULT_PROXY_PORT),
+        Some("auto") => ProxyPort::Auto,
+        Some(text) if text.starts_with('-') && text[1..].parse::<u32>().is_ok() => ProxyPort::Off,
+        Some(text) => match vars.parsed(Some(text), "--mitm-port", "a port, 0 for none, or auto") {
+            Some(0) => ProxyPort::Off,
+            Some(port) => ProxyPort::Port(port),
+            None => ProxyPort::Off,
+        },
+    }
+}
+
+fn data_dir(flags: &Flags, vars: &mut Vars<'_>) -> PathBuf {
+    if let Some((dir, _)) = vars.source(flags.data_dir.as_deref(), "--data-dir", "AGENT_VAULT_DATA_DIR") {
+        return PathBuf::from(dir);
+    }
+    match vars.text("HOME") {
+        Some(home) => PathBuf::from(home).join(".agent-vault"),
+        None => {
+            vars.problem(
+                "HOME is not set: name a directory with --data-dir or AGENT_VAULT_DATA_DIR".to_owned(),
+            );
+            PathBuf::new()
+        }
+    }
+}
+
+fn owner(flags: &Flags, vars: &mut Vars<'_>) -> Option<Owner> {
+    let source = vars.source(flags.owner_email.as_deref(), "--owner-email", "AGENT_VAULT_OWNER_EMAIL");
+    let password = vars.secret("AGENT_VAULT_OWNER_PASSWORD");
+    match (source, password) {
+        (None, None) => None,
+        (Some((email, _)), Some(password)) => Some(Owner { email, password }),
+        (Some((_, name)), None) => {
+            vars.problem(format!(
+                "{name} needs AGENT_VAULT_OWNER_PASSWORD or AGENT_VAULT_OWNER_PASSWORD_FILE beside it"
+            ));
+            None
+        }
+        (None, Some(_)) => {
+            vars.problem(
+                "AGENT_VAULT_OWNER_PASSWORD needs AGENT_VAULT_OWNER_EMAIL or --owner-email beside it"
+                    .to_owned(),
+            );
+            None
+        }
+    }
+}
+
+fn base_url(vars: &mut Vars<'_>) -> Option<String> {
+    let chosen = vars
+        .text("AGENT_VAULT_ADDR")
+        .or_else(|| vars.text("FLY_APP_NAME").map(|app| format!("https://{app}.fly.dev")))?;
+    let url = chosen.trim_end_matches('/').to_owned();
+    if !url.starts_with("http://") && !url.starts_with("https://") {
+        vars.problem(format!("AGENT_VAULT_ADDR: {chosen:?} is not an http:// or https:// URL"));
+    }
+    Some(url)
+}
+
+fn log_level(flags: &Flags, vars: &mut Vars<'_>) -> Level {
+    let Some((text, name)) = vars.source(flags.log_level.as_deref(), "--log-level", "AGENT_VAULT_LOG_LEVEL")
+    else {
+        return Level::Info;
+    };
+    Level::parse(&text).unwrap_or_else(|| {
+        vars.problem(format!("{name}: {text:?} is neither info nor debug"));
+        Level::Info
+    })
+}
+
+fn limits(flags: &Flags, vars: &mut Vars<'_>) -> Limits {
+    let standard = Limits::default();
+    let mut number = |flag: Option<&str>, flag_name, name| {
+        let (text, name) = vars.source(flag, flag_name, name)?;
+        vars.parsed::<u64>(Some(&text), name, "a number of bytes")
+    };
+    let request =
+        number(flags.max_request_bytes.as_deref(), "--max-request-bytes", "AGENT_VAULT_MAX_REQUEST_BYTES");
+    let response =
+        number(flags.max_response_bytes.as_deref(), "--max-response-bytes", "AGENT_VAULT_MAX_RESPONSE_BYTES");
+    if request == Some(0) {
+        vars.problem("the limit of request bytes must be at least 1".to_owned());
+    }
+    Limits {
+        max_request_bytes: request.unwrap_or(standard.max_request_bytes),
+        max_response_bytes: response.filter(|bytes| *bytes > 0),
+        rates: rates(vars),
+    }
+}
+
+/// The named sets of rates (contract H.1).
+fn rates(vars: &mut Vars<'_>) -> Option<Rates> {
+    const NAME: &str = "AGENT_VAULT_RATELIMIT_PROFILE";
+    let standard = Rates::default();
+    match vars.text(NAME).map(|text| text.to_ascii_lowercase()).as_deref() {
+        None | Some("default") => Some(standard),
+        Some("off") => None,
+        Some("strict") => Some(Rates {
+            auth_max: standard.auth_max / 2,
+            proxy_rate: standard.proxy_rate / 2.0,
+            proxy_burst: standard.proxy_burst / 2,
+            proxy_in_flight: standard.proxy_in_flight / 2,
+            ..standard
+        }),
+        Some("loose") => Some(Rates {
+            auth_max: standard.auth_max * 2,
+            proxy_rate: standard.proxy_rate * 2.0,
+            proxy_burst: standard.proxy_burst * 2,
+            proxy_in_flight: standard.proxy_in_flight * 2,
+            ..standard
+        }),
+        Some(other) => {
+            vars.problem(format!("{NAME}: {other:?} is none of default, strict, loose, off"));
+            None
+        }
+    }
+}
+
+fn connections(vars: &mut Vars<'_>) -> reactor::Limits {
+    const NAME: &str = "AGENT_VAULT_MAX_CONNECTIONS";
+    let standard = reactor::Limits::default();
+    let text = vars.text(NAME);
+    let max = vars.parsed(text.as_deref(), NAME, "a number");
+    if max == Some(0) {
+        vars.problem(format!("{NAME} must be at least 1"));
+    }
+    reactor::Limits { max_connections: max.unwrap_or(standard.max_connections), ..standard }
+}
+
+fn guard(vars: &mut Vars<'_>) -> Guard {
+    let allow_private = vars.switch("AGENT_VAULT_ALLOW_PRIVATE_RANGES");
+    let allowlist = cidrs(vars, "AGENT_VAULT_NETWORK_ALLOWLIST");
+    Guard::new(allow_private, allowlist).with_overrides(overrides(vars))
+}
+
+/// `name=address` pairs that are answered without asking the resolver.
+fn overrides(vars: &mut Vars<'_>) -> Vec<(String, IpAddr)> {
+    const NAME: &str = "AGENT_VAULT_HOST_OVERRIDES";
+    let mut pairs = Vec::new();
+    for entry in list(vars.text(NAME).as_deref()) {
+        match entry.split_once('=').map(|(name, ip)| (name.trim().to_ascii_lowercase(), ip.trim().parse())) {
+            Some((name, Ok(ip))) if !name.is_empty() => pairs.push((name, ip)),
+            _ => vars.problem(format!("{NAME}: {entry:?} is not name=address")),
+        }
+    }
+    pairs
+}
+
+fn upstream_roots(flags: &Flags, vars: &mut Vars<'_>) -> Vec<Vec<u8>> {
+    let source = vars.source(flags.upstream_ca.as_deref(), "--upstream-ca", "AGENT_VAULT_UPSTREAM_CA");
+    source.and_then(|(path, name)| vars.file(&path, name)).into_iter().collect()
+}
+
+fn cidrs(vars: &mut Vars<'_>, name: &str) -> Vec<Cidr> {
+    let mut networks = Vec::new();
+    for entry in list(vars.text(name).as_deref()) {
+        match Cidr::parse(&entry) {
+            Some(network) => networks.push(network),
+            None => vars.problem(format!("{name}: {entry:?} is not a network like 10.0.0.0/8")),
+        }
+    }
+    networks
+}
+
+fn list(text: Option<&str>) -> Vec<String> {
+    let entries = text.unwrap_or_default().split(',').map(str::trim);
+    entries.filter(|entry| !entry.is_empty()).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_with(flags: &Flags, vars: &[(&str, &str)]) -> Result<Settings, String> {
+        let var =
+            |name: &str| vars.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+        read(flags, &var).map_err(|failure| failure.message().to_owned())
+    }
+
+    #[test]
+    fn the_defaults_are_the_contracts() {
+        let settings = read_with(&Flags::default(), &[("HOME", "/data")]).unwrap();
+        assert_eq!((settings.host.as_str(), settings.port), ("127.0.0.1", 14_321));
+        assert_eq!(settings.proxy_port, ProxyPort::Port(14_322));
+        assert_eq!(settings.data_dir, PathBuf::from("/data/.agent-vault"));
+        assert_eq!(settings.limits.max_request_bytes, 1 << 30);
+        assert_eq!(settings.limits.max_response_bytes, None);
+        assert_eq!(settings.internal_names, InternalNames::Refused);
+        assert!(
+            settings.owner.is_none() && settings.master_password.is_none() && settings.base_url.is_none()
+        );
+    }
+
+    #[test]
+    fn flags_win_over_variables_and_a_bad_port_variable_is_ignored() {
+        let flags =
+            Flags { port: Some("1".to_owned()), log_level: Some("DEBUG".to_owned()), ..Flags::default() };
+        let vars = [("HOME", "/"), ("PORT", "2"), ("AGENT_VAULT_LOG_LEVEL", "nonsense")];
+        let settings = read_with(&flags, &vars).unwrap();
+        assert_eq!((settings.port, settings.log_level), (1, Level::Debug));
+        assert_eq!(read_with(&Flags::default(), &[("HOME", "/"), ("PORT", "2")]).unwrap().port, 2);
+        assert_eq!(read_with(&Flags::default(), &[("HOME", "/"), ("PORT", "x")]).unwrap().port, 14_321);
+    }
+
+    #[test]
+    fn the_proxy_port_may_be_off_or_automatic() {
+        for (text, port) in [
+            ("0", ProxyPort::Off),
+            ("-1", ProxyPort::Off),
+            ("auto", ProxyPort::Auto),
+            ("9", ProxyPort::Port(9)),
+        ] {
+            let flags = Flags { mitm_port: Some(text.to_owned()), ..Flags::default() };
+            assert_eq!(read_with(&flags, &[("HOME", "/")]).unwrap().proxy_port, port);
+        }
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_told_together() {
+        let flags = Flags { mitm_port: Some("x".to_owned()), ..Flags::default() };
+        let message = read_with(
+            &flags,
+            &[
+                ("AGENT_VAULT_ADDR", "broker"),
+                ("AGENT_VAULT_DEV_MODE", "perhaps"),
+                ("AGENT_VAULT_NETWORK_ALLOWLIST", "10.0.0.0/8, 10.0.0.0/99"),
+                ("AGENT_VAULT_OWNER_EMAIL", "a@b.c"),
+                ("AGENT_VAULT_HOST_OVERRIDES", "a=b"),
+                ("AGENT_VAULT_RATELIMIT_PROFILE", "fast"),
+                ("DATABASE_URL", "postgres://x"),
+            ],
+        )
+        .unwrap_err();
+        for part in [
+            "--mitm-port: \"x\" is not a port, 0 for none, or auto",
+            "AGENT_VAULT_ADDR: \"broker\"",
+            "AGENT_VAULT_DEV_MODE: \"perhaps\"",
+            "AGENT_VAULT_NETWORK_ALLOWLIST: \"10.0.0.0/99\"",
+            "AGENT_VAULT_OWNER_EMAIL needs",
+            "AGENT_VAULT_HOST_OVERRIDES: \"a=b\"",
+            "AGENT_VAULT_RATELIMIT_PROFILE: \"fast\"",
+            "DATABASE_URL: this build",
+            "HOME is not set",
+        ] {
+            assert!(message.contains(part), "{part} is missing in:\n{message}");
+        }
+    }
+
+    #[test]
+    fn settings_do_not_show_secrets() {
+        let vars = [("HOME", "/"), ("AGENT_VAULT_MASTER_PASSWORD", "hunter22")];
+        let shown = format!("{:?}", read_with(&Flags::default(), &vars).unwrap());
+        assert!(!shown.contains("hunter22"));
+    }
+}

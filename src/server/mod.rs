@@ -1,0 +1,289 @@
+//! The broker's order of things: settings → claim → store → root → bind → serve → drain.
+//!
+//! The control API is the broker: if it cannot listen, nothing starts. The proxy may be missing; that is
+//! a warning, and `/v1/mitm/ca.pem` says so to those who ask (contract D.2).
+
+mod pidfile;
+mod unlock;
+
+use std::fmt;
+use std::io::{self, Write as _};
+use std::net::{TcpListener, ToSocketAddrs as _};
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::api::serve::Control;
+use crate::api::{self, Api, ProxyNotice};
+use crate::authority::Authority;
+use crate::config::server::{ProxyPort, SECRET_VARIABLES, Settings};
+use crate::failure::Failure;
+use crate::health::Beacon;
+use crate::log::Level;
+use crate::log_event;
+use crate::net::reactor::{Reactor, Wake};
+use crate::proxy::{Ingress, Proxy};
+use crate::store::Store;
+use crate::sys;
+use crate::sys::signals::{Signal, Signals};
+use crate::tls::ca::Root;
+use crate::tls::leaf::Leaves;
+use crate::tls::{Acceptor, Connector};
+use crate::vault::scope::Directory;
+use pidfile::PidFile;
+
+/// What open connections get to end by themselves (contract D.2).
+const GRACE: Duration = Duration::from_secs(5);
+
+/// A proxy that listens.
+struct Listening {
+    proxy: Arc<Proxy>,
+    listener: TcpListener,
+    notice: ProxyNotice,
+}
+
+/// Runs the broker until it is asked to end.
+pub fn run(mut settings: Settings) -> Result<(), Failure> {
+    crate::log::set_level(settings.log_level);
+    let mut claim = claim(&settings.data_dir)?;
+    let store = Arc::new(unlock::open(&settings)?);
+    unlock::seed_owner(&store, settings.owner.as_ref())?;
+    // Nothing needs the passwords any more: they are wiped here and where the process was given them.
+    settings.master_password = None;
+    settings.owner = None;
+    sys::environ::overwrite(SECRET_VARIABLES);
+    harden();
+
+    let signals = Signals::block().map_err(|error| cannot("receive signals", &error))?;
+    let (control, control_port) = bind(&settings.host, settings.port).map_err(|error| {
+        let failure = cannot(&format!("listen on {}", place(&settings.host, settings.port)), &error);
+        failure.with_hint("another program may be running there; choose another port with --port")
+    })?;
+    let base_url = settings
+        .base_url
+        .clone()
+        .unwrap_or_else(|| format!("http://{}", place(&settings.host, control_port)));
+    let api = Arc::new(Api::new(
+        Arc::clone(&store),
+        api::Settings {
+            base_url: base_url.clone(),
+            is_base_url_chosen: settings.base_url.is_some(),
+            internal_names: settings.internal_names,
+            trusted_proxies: settings.trusted_proxies.clone(),
+        },
+    ));
+    let mut reactor = Reactor::new(settings.connections).map_err(|error| cannot("start", &error))?;
+    reactor.listen(control, Arc::new(Control(Arc::clone(&api)))).map_err(|error| cannot("listen", &error))?;
+    let mut lines = format!("Agent Vault server listening on {base_url}\n");
+    let mut proxy = None;
+    if let Some(listening) = start_proxy(&settings, &store, &base_url) {
+        lines.push_str(&format!(
+            "Agent Vault transparent proxy listening on {}\n",
+            place(&settings.host, listening.notice.port)
+        ));
+        let ingress = Arc::new(Ingress(Arc::clone(&listening.proxy)));
+        reactor.listen(listening.listener, ingress).map_err(|error| cannot("listen", &error))?;
+        api.announce_proxy(listening.notice);
+        proxy = Some(listening.proxy);
+    }
+    if !store.has_users().map_err(failed)? {
+        lines.push_str("No owner account yet: agent-vault auth register creates it\n");
+    }
+    claim.announce().map_err(|error| cannot("write the PID file", &error))?;
+    // A closed stdout is no reason not to serve.
+    drop(io::stdout().write_all(lines.as_bytes()));
+    serve(&mut reactor, &signals, proxy.as_deref(), settings.health_name.as_deref())
+}
+
+/// Ends the broker of a data directory.
+pub fn stop(data_dir: &Path) -> Result<(), Failure> {
+    pidfile::stop(data_dir, |pid| {
+        drop(writeln!(io::stderr(), "Stopping server (PID {pid})..."));
+    })
+}
+
+/// Turns the reactor until a signal asks for the end, then lets go in order.
+fn serve(
+    reactor: &mut Reactor,
+    signals: &Signals,
+    proxy: Option<&Proxy>,
+    health_name: Option<&str>,
+) -> Result<(), Failure> {
+    let failed = |error: io::Error| cannot("go on serving", &error);
+    let signal_wake = reactor.watch(signals.as_fd().as_raw_fd()).map_err(failed)?;
+    let beacon = match Beacon::bind(health_name) {
+        Ok(beacon) => Some((reactor.watch(beacon.descriptor()).map_err(failed)?, beacon)),
+        Err(error) => {
+            log_event!(Warn, "agent-vault health will find nothing here", err = error);
+            None
+        }
+    };
+    loop {
+        let purge_at = proxy.and_then(|proxy| proxy.purge(Instant::now()));
+        match reactor.turn(purge_at).map_err(failed)? {
+            Wake::Deadline => {}
+            Wake::Watched(number) if number == signal_wake => {
+                if is_asked_to_end(signals).map_err(failed)? {
+                    break;
+                }
+            }
+            Wake::Watched(_) => {
+                if let Some((_, beacon)) = &beacon {
+                    beacon.answer();
+                }
+            }
+        }
+    }
+    reactor.stop_accepting();
+    let open = reactor.drain(Instant::now() + GRACE).map_err(failed)?;
+    log_event!(Info, "server stopped", open_connections = open);
+    Ok(())
+}
+
+/// Reads every signal that has arrived.
+fn is_asked_to_end(signals: &Signals) -> io::Result<bool> {
+    let mut ends = false;
+    while let Some(signal) = signals.next()? {
+        ends |= matches!(signal, Signal::INT | Signal::QUIT | Signal::TERM);
+    }
+    Ok(ends)
+}
+
+/// The data directory has to be there for the claim.
+fn claim(data_dir: &Path) -> Result<PidFile, Failure> {
+    crate::store::create_private_dir(data_dir).map_err(failed)?;
+    PidFile::claim(data_dir)
+}
+
+/// Each step makes an attack harder and none is needed to serve.
+fn harden() {
+    if let Err(error) = sys::harden::protect() {
+        log_event!(Warn, "this process's memory is not protected", err = error);
+    }
+    if let Err(error) = sys::harden::raise_descriptor_limit() {
+        log_event!(Warn, "the limit of open descriptors stays as it is", err = error);
+    }
+}
+
+/// Brings the proxy up, or says why there is none.
+fn start_proxy(settings: &Settings, store: &Arc<Store>, base_url: &str) -> Option<Listening> {
+    let port = match settings.proxy_port {
+        ProxyPort::Off => return None,
+        ProxyPort::Auto => 0,
+        ProxyPort::Port(port) => port,
+    };
+    let root = match load_root(store) {
+        Ok(root) => root,
+        Err(error) => {
+            warn(&format!(
+                "transparent proxy disabled (CA init failed: {error}); pass --mitm-port 0 to suppress"
+            ));
+            return None;
+        }
+    };
+    match listen_proxy(settings, store, base_url, root, port) {
+        Ok(listening) => Some(listening),
+        Err(error) => {
+            warn(&format!("transparent proxy unavailable: {error}"));
+            None
+        }
+    }
+}
+
+fn listen_proxy(
+    settings: &Settings,
+    store: &Arc<Store>,
+    base_url: &str,
+    root: Root,
+    port: u16,
+) -> Result<Listening, Box<dyn std::error::Error>> {
+    let root_pem = root.pem().to_owned();
+    let host = host_of(base_url);
+    let leaves = Arc::new(Leaves::new(root, host.as_deref())?);
+    let connector = Connector::new(&settings.upstream_roots)?;
+    let (listener, port) = bind(&settings.host, port)?;
+    let directory: Arc<dyn Directory> = Arc::<Store>::clone(store);
+    let proxy = Proxy::new(
+        directory,
+        Acceptor::new(leaves)?,
+        connector,
+        settings.guard.clone(),
+        settings.limits,
+        base_url,
+    );
+    Ok(Listening { proxy: Arc::new(proxy), listener, notice: ProxyNotice { root_pem, port } })
+}
+
+/// The stored root; a new one is made only where there is none at all.
+fn load_root(store: &Store) -> Result<Root, Box<dyn std::error::Error>> {
+    if let Some((pem, key)) = store.load_ca()? {
+        return Ok(Root::load(&pem, &key)?);
+    }
+    let root = Root::generate(SystemTime::now())?;
+    let key = root.key_sec1().ok_or("the new key cannot be stored")?;
+    store.save_ca(root.pem(), &key)?;
+    Ok(root)
+}
+
+/// Binds to the first address the host stands for; the port that was given or taken.
+fn bind(host: &str, port: u16) -> io::Result<(TcpListener, u16)> {
+    let addresses: Vec<_> = (host, port).to_socket_addrs()?.collect();
+    let listener = TcpListener::bind(&addresses[..])?;
+    let port = listener.local_addr()?.port();
+    Ok((listener, port))
+}
+
+/// `host:port` as it stands in a URL.
+fn place(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+fn host_of(url: &str) -> Option<String> {
+    let rest = url.split_once("://")?.1;
+    let authority = rest.split('/').next()?;
+    Authority::parse_or(authority, 443).ok().map(|authority| authority.host().to_owned())
+}
+
+fn warn(text: &str) {
+    if crate::log::is_enabled(Level::Warn) {
+        // A closed stderr is no reason not to serve.
+        drop(writeln!(io::stderr(), "warning: {text}"));
+    }
+}
+
+fn cannot(what: &str, error: &io::Error) -> Failure {
+    Failure::new(format!("cannot {what}: {}", plain(error)))
+}
+
+fn failed(error: impl fmt::Display) -> Failure {
+    Failure::new(error.to_string())
+}
+
+/// An error of the system without its number, where there is a usual word for it.
+fn plain(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "address in use".to_owned(),
+        io::ErrorKind::AddrNotAvailable => "address not available".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_base_url_has_a_host() {
+        for (url, host) in [
+            ("http://127.0.0.1:1", Some("127.0.0.1")),
+            ("https://av.example.com/x", Some("av.example.com")),
+            ("http://[::1]:5", Some("::1")),
+            ("nothing", None),
+        ] {
+            assert_eq!(host_of(url).as_deref(), host);
+        }
+        assert_eq!(place("::", 5), "[::]:5");
+    }
+}
