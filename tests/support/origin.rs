@@ -54,7 +54,9 @@ enum Reply {
 
 /// A function from a request to the bytes of its answer.
 #[derive(Clone)]
-struct Answering(Arc<dyn Fn(&Received) -> Vec<u8> + Send + Sync>);
+struct Answering(Arc<Answerer>);
+
+type Answerer = dyn Fn(&Received) -> Vec<u8> + Send + Sync;
 
 impl fmt::Debug for Answering {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
