@@ -45,14 +45,16 @@ fn every_signal_reaches_the_child() {
     let stand_in = StandIn::start();
     let traps: String =
         FORWARDED.iter().map(|(name, _)| format!("trap 'echo got {name}' {name}\n")).collect();
-    let body = format!("{traps} echo ready; while :; do sleep 60 & wait $!; kill $! 2>/dev/null; done");
+    let body = format!("{traps} echo ready $$; for turn in $(seq 20); do sleep 60 & wait $!; done");
     let mut running = Running::start(&mut script(&stand_in, &[], &body));
-    running.line_after("ready");
+    let child = running.line_after("ready");
     for (name, signal) in FORWARDED {
         send(&running, signal);
         running.line_after(&format!("got {name}"));
     }
-    send(&running, Signal::SIGKILL);
+    // The one it cannot handle ends it, and its own children with it.
+    kill(Pid::from_raw(-child.parse::<i32>().expect("a pid")), Signal::SIGKILL).expect("it is there");
+    assert_eq!(running.wait().code(), Some(137));
 }
 
 #[test]
