@@ -22,6 +22,10 @@ const FORWARDED: [(&str, Signal); 8] = [
     ("WINCH", Signal::SIGWINCH),
 ];
 
+/// Shell words that stay a minute and let a trap run soon after its signal, whenever that arrives: a shell
+/// that blocks in `wait` or `read` can miss one that comes a moment before.
+const STAY: &str = "turn=0; while [ $turn -lt 1200 ]; do sleep 0.05; turn=$((turn + 1)); done";
+
 fn script(stand_in: &StandIn, flags: &[&str], script: &str) -> Command {
     let mut command = stand_in.agent();
     command.arg("run").args(flags).args(["--", "sh", "-c", script]);
@@ -45,7 +49,7 @@ fn every_signal_reaches_the_child() {
     let stand_in = StandIn::start();
     let traps: String =
         FORWARDED.iter().map(|(name, _)| format!("trap 'echo got {name}' {name}\n")).collect();
-    let body = format!("{traps} echo ready $$; for turn in $(seq 20); do sleep 60 & wait $!; done");
+    let body = format!("{traps} echo ready $$; {STAY}");
     let mut running = Running::start(&mut script(&stand_in, &[], &body));
     let child = running.line_after("ready");
     for (name, signal) in FORWARDED {
@@ -60,9 +64,9 @@ fn every_signal_reaches_the_child() {
 #[test]
 fn the_whole_process_group_gets_a_signal() {
     let stand_in = StandIn::start();
-    let body = "trap 'echo child; wait; exit 5' TERM; \
-                (trap 'echo grandchild; exit' TERM; echo ready; sleep 60 & wait) & wait";
-    let mut running = Running::start(&mut script(&stand_in, &[], body));
+    let grandchild = format!("(trap 'echo grandchild; exit' TERM; echo ready; {STAY}) &");
+    let body = format!("trap 'echo child; wait; exit 5' TERM; {grandchild} {STAY}");
+    let mut running = Running::start(&mut script(&stand_in, &[], &body));
     running.line_after("ready");
     send(&running, Signal::SIGTERM);
     assert_eq!(running.wait().code(), Some(5));
@@ -99,8 +103,8 @@ fn orphans_that_live_are_adopted() {
 #[test]
 fn a_child_that_ignores_the_end_is_killed_when_asked_to() {
     let stand_in = StandIn::start();
-    let body = "trap '' TERM; echo ready; while :; do sleep 60; done";
-    let mut running = Running::start(&mut script(&stand_in, &["--stop-timeout", "100ms"], body));
+    let body = format!("trap '' TERM; echo ready; {STAY}");
+    let mut running = Running::start(&mut script(&stand_in, &["--stop-timeout", "100ms"], &body));
     running.line_after("ready");
     send(&running, Signal::SIGTERM);
     assert_eq!(running.wait().code(), Some(137));
