@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::aws_chunked::Resigner;
 use super::rewrite;
 use crate::http1::body::BodyReader;
 use crate::http1::chunked::{self, Piece};
@@ -18,11 +19,37 @@ pub(super) enum Outgoing {
     Chunked,
 }
 
+/// What happens to a body's bytes on the way.
+pub(super) enum Transform {
+    /// Placeholders are replaced.
+    Replace(Stream),
+    /// Chunk signatures are made again.
+    Resign(Resigner),
+}
+
+impl Transform {
+    fn feed(&mut self, piece: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+        match self {
+            Self::Replace(stream) => stream.feed(piece, out),
+            Self::Resign(chunks) => chunks.feed(piece, out)?,
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
+        match self {
+            Self::Replace(stream) => stream.finish(out),
+            Self::Resign(chunks) => chunks.finish()?,
+        }
+        Ok(())
+    }
+}
+
 /// One body in transit.
 pub(super) struct Body<'f> {
     reader: BodyReader,
     outgoing: Outgoing,
-    replacing: Option<Stream>,
+    transform: Option<Transform>,
     injected: &'f [InjectedField],
     limit: u64,
 }
@@ -42,14 +69,19 @@ impl std::error::Error for TooLong {}
 impl<'f> Body<'f> {
     /// A body of at most `limit` bytes, of which `reader` may have read a part.
     pub(super) fn new(reader: BodyReader, outgoing: Outgoing, limit: u64) -> Self {
-        Self { reader, outgoing, replacing: None, injected: &[], limit }
+        Self { reader, outgoing, transform: None, injected: &[], limit }
     }
 
-    /// Replaces placeholders on the way.
+    /// Changes the bytes on the way.
     #[must_use]
-    pub(super) fn replacing(mut self, stream: Option<Stream>) -> Self {
-        self.replacing = stream;
+    pub(super) fn through(mut self, transform: Option<Transform>) -> Self {
+        self.transform = transform;
         self
+    }
+
+    /// Signs the chunks of an `aws-chunked` body again; nothing of it has passed yet.
+    pub(super) fn resign(&mut self, chunks: Resigner) {
+        self.transform = Some(Transform::Resign(chunks));
     }
 
     /// Keeps trailers from bringing these fields along.
@@ -64,12 +96,12 @@ impl<'f> Body<'f> {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, TooLong));
         }
         let bytes = &from.received()[..count];
-        match &mut self.replacing {
+        match &mut self.transform {
             None => send(self.outgoing, bytes, to)?,
-            Some(stream) => {
-                let mut replaced = Vec::with_capacity(count);
-                stream.feed(bytes, &mut replaced);
-                send(self.outgoing, &replaced, to)?;
+            Some(transform) => {
+                let mut changed = Vec::with_capacity(count);
+                transform.feed(bytes, &mut changed)?;
+                send(self.outgoing, &changed, to)?;
             }
         }
         from.consume(count);
@@ -77,9 +109,9 @@ impl<'f> Body<'f> {
     }
 
     fn end(&mut self, trailers: &[u8], to: &mut dyn Channel) -> io::Result<Step> {
-        if let Some(stream) = &mut self.replacing {
+        if let Some(transform) = &mut self.transform {
             let mut kept = Vec::new();
-            stream.finish(&mut kept);
+            transform.finish(&mut kept)?;
             send(self.outgoing, &kept, to)?;
         }
         if self.outgoing == Outgoing::Chunked {

@@ -43,6 +43,10 @@ pub(super) enum Error {
     RulesUnavailable,
     CredentialNotFound,
     UnsafeValue,
+    /// The service signs AWS requests and this one bears no signature to take the scope from.
+    NotSigned,
+    /// The request is signed in a way that cannot be made again.
+    UnknownSignature,
     // The upstream.
     Blocked,
     Unresolved,
@@ -98,6 +102,8 @@ impl Error {
             Self::RulesUnavailable => "internal",
             Self::CredentialNotFound => "credential_not_found",
             Self::UnsafeValue => "credential_unsafe",
+            Self::NotSigned => "aws_not_signed",
+            Self::UnknownSignature => "aws_signature_unknown",
             Self::Blocked => "network_blocked",
             Self::Unresolved => "dns_failure",
             Self::Unreachable => "upstream_unreachable",
@@ -122,6 +128,8 @@ impl Error {
             | Self::NoMatch
             | Self::Disabled
             | Self::PlainHttp
+            | Self::NotSigned
+            | Self::UnknownSignature
             | Self::Blocked => 403,
             Self::Scope(ScopeError::VaultNotFound) => 404,
             Self::MethodRefused => 405,
@@ -144,7 +152,12 @@ impl Error {
     /// The code in the request log (contract F.1).
     pub(super) fn log_code(&self) -> &'static str {
         match self {
-            Self::NoMatch | Self::Disabled | Self::PlainHttp | Self::AmbiguousPath => "no_match",
+            Self::NoMatch
+            | Self::Disabled
+            | Self::PlainHttp
+            | Self::AmbiguousPath
+            | Self::NotSigned
+            | Self::UnknownSignature => "no_match",
             Self::CredentialNotFound => "credential_not_found",
             Self::RequestTooLarge => "request_too_large",
             Self::TooMany(..) => self.reason(),
@@ -229,6 +242,16 @@ impl Error {
             Self::UnsafeValue => broker(
                 "A credential cannot stand in a header field (it has a line break or a control character); store \
                  it again without"
+                    .to_owned(),
+            ),
+            Self::NotSigned => broker(
+                "This service signs AWS requests again, and this one is not signed: give the client any access key \
+                 and secret, for example AWS_ACCESS_KEY_ID=placeholder AWS_SECRET_ACCESS_KEY=placeholder"
+                    .to_owned(),
+            ),
+            Self::UnknownSignature => broker(
+                "This AWS request is signed in a way that cannot be made again; Signature Version 4 in the \
+                 Authorization header can"
                     .to_owned(),
             ),
             Self::Blocked => broker(format!("The address of \"{target}\" is blocked by the network policy")),

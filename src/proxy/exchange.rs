@@ -11,6 +11,7 @@ use super::Proxy;
 use super::body::{Body, Outgoing, TooLong};
 use super::error::{Circumstances, Error};
 use super::record::Record;
+use super::resign::Resign;
 use super::rewrite::{self, Outbound, ResponseFraming};
 use super::upload::Upload;
 use super::upstream::{Key, Upstream};
@@ -27,7 +28,6 @@ use crate::peer;
 use crate::vault::attach::AttachError;
 use crate::vault::scope::Scope;
 use crate::vault::service::Surface;
-use crate::vault::substitute::Substitutions;
 use crate::vault::{Prepared, Refusal, Scheme, Snapshot, Verdict};
 
 /// Longest wait for a response's head while nothing moves (contract B.10): a model may think.
@@ -42,7 +42,7 @@ const LINGER_TIME: Duration = Duration::from_secs(2);
 /// Longest silence on a WebSocket, both ways.
 const WEBSOCKET_IDLE: Duration = Duration::from_secs(10 * 60);
 /// What is done to a request that no service matches.
-static NOTHING: Prepared = Prepared { fields: Vec::new(), substitutions: Substitutions::NONE };
+static NOTHING: Prepared = Prepared::NOTHING;
 
 /// Where a request goes and on whose behalf.
 pub(super) struct Route<'r> {
@@ -125,7 +125,8 @@ fn run(
     let prepared = judge(&snapshot, route, record)?.unwrap_or(&NOTHING);
     let is_upgrade = websocket::is_upgrade(head.fields()) && framing == Framing::Empty;
     let limit = proxy.limits.max_request_bytes;
-    let mut upload = Upload::prepare(client, head, framing, prepared, limit)?;
+    let resign = Resign::plan(head, prepared)?;
+    let mut upload = Upload::prepare(client, head, framing, prepared, limit, resign.need())?;
     let outbound = Outbound {
         head,
         target: route.target,
@@ -137,7 +138,7 @@ fn run(
         is_upgrade,
     };
     let mut outgoing = Vec::with_capacity(1024);
-    outbound.write(&mut outgoing);
+    outbound.write(&mut outgoing, &resign.sign(&outbound, &mut upload)?);
     let key = Key {
         scheme: route.scheme,
         target: route.target.clone(),

@@ -5,11 +5,13 @@
 //! served by the same exchange. The scope is looked up for every request, so a revoked token stops
 //! working on tunnels that are already open. Between requests a quiet connection is parked.
 
+mod aws_chunked;
 mod body;
 mod error;
 mod exchange;
 mod gate;
 mod record;
+mod resign;
 mod rewrite;
 mod tiers;
 mod upload;

@@ -7,9 +7,9 @@ use crate::authority::Authority;
 use crate::http1::framing::Framing;
 use crate::http1::head::{Fields, RequestHead, ResponseHead, Version, write_field};
 use crate::http1::respond::After;
-use crate::vault::attach::InjectedField;
+use crate::vault::attach::{Attachment, InjectedField};
 use crate::vault::service::Surface;
-use crate::vault::substitute::Encoding;
+use crate::vault::substitute::{Encoding, decoded};
 use crate::vault::{Prepared, Scheme};
 
 /// Fields that concern one connection only (RFC 9110 §7.6.1), and those that a proxy's framing replaces.
@@ -45,53 +45,71 @@ pub(super) struct Outbound<'o> {
 }
 
 impl Outbound<'_> {
-    /// Writes the head for the upstream.
-    pub(super) fn write(&self, out: &mut Vec<u8>) {
-        let Prepared { fields: injected, substitutions } = self.prepared;
+    /// Writes the head for the upstream, with the fields a signature adds.
+    pub(super) fn write(&self, out: &mut Vec<u8>, signature: &[InjectedField]) {
         out.extend_from_slice(self.head.method().as_bytes());
         out.push(b' ');
-        self.write_target(out);
+        out.extend_from_slice(&self.request_target());
         out.extend_from_slice(b" HTTP/1.1\r\n");
-        write_field(out, "Host", self.target.host_field(self.scheme.default_port()).as_bytes());
-        let mut write =
-            |name: &str, value: &[u8]| match substitutions.apply(Surface::Header, Encoding::Raw, value) {
-                Some(replaced) => write_field(out, name, &replaced),
-                None => write_field(out, name, value),
-            };
-        for (name, value) in end_to_end(self.head.fields()) {
-            let is_ours = injected.iter().any(|field| field.name.eq_ignore_ascii_case(name));
-            if !is_ours && !self.drops(name) {
-                write(name, value);
-            }
+        self.each_field(|name, value| write_field(out, name, value));
+        for field in signature {
+            write_field(out, &field.name, field.value.expose());
         }
-        let is_injected = |name: &str| injected.iter().any(|field| field.name.eq_ignore_ascii_case(name));
-        if self.is_upgrade && !is_injected("upgrade") && !is_injected("connection") {
-            write("Connection", b"Upgrade");
-            write("Upgrade", b"websocket");
-        }
-        for field in injected {
-            write(&field.name, field.value.expose());
-        }
-        write_framing(out, self.framing);
         out.extend_from_slice(b"\r\n");
     }
 
-    fn write_target(&self, out: &mut Vec<u8>) {
-        let substitutions = &self.prepared.substitutions;
+    /// Path and query as they go out.
+    pub(super) fn request_target(&self) -> Vec<u8> {
+        let Prepared { attachment, substitutions } = self.prepared;
         let (path, query) = match self.path.split_once('?') {
             Some((path, query)) => (path, Some(query)),
             None => (self.path, None),
         };
+        let mut target = Vec::with_capacity(self.path.len() + 64);
         if !path.starts_with(['/', '*']) {
-            out.push(b'/');
+            target.push(b'/');
         }
         let replaced = substitutions.apply(Surface::Path, Encoding::Path, path.as_bytes());
-        out.extend_from_slice(replaced.as_deref().unwrap_or(path.as_bytes()));
-        if let Some(query) = query {
-            out.push(b'?');
-            let replaced = substitutions.apply(Surface::Query, Encoding::Query, query.as_bytes());
-            out.extend_from_slice(replaced.as_deref().unwrap_or(query.as_bytes()));
+        target.extend_from_slice(replaced.as_deref().unwrap_or(path.as_bytes()));
+        let replaced =
+            query.and_then(|query| substitutions.apply(Surface::Query, Encoding::Query, query.as_bytes()));
+        let query = replaced.as_deref().or(query.map(str::as_bytes));
+        match attachment {
+            Attachment::Query { name, value } => push_query(&mut target, query, name, value.expose()),
+            Attachment::Fields(_) | Attachment::Signature(_) => {
+                if let Some(query) = query {
+                    target.push(b'?');
+                    target.extend_from_slice(query);
+                }
+            }
         }
+        target
+    }
+
+    /// Every field that goes out but for a signature's, in order.
+    pub(super) fn each_field(&self, mut write: impl FnMut(&str, &[u8])) {
+        write("Host", self.target.host_field(self.scheme.default_port()).as_bytes());
+        let injected = self.prepared.fields();
+        let is_injected = |name: &str| injected.iter().any(|field| field.name.eq_ignore_ascii_case(name));
+        let substitutions = &self.prepared.substitutions;
+        let mut replaced =
+            |name: &str, value: &[u8]| match substitutions.apply(Surface::Header, Encoding::Raw, value) {
+                Some(replaced) => write(name, &replaced),
+                None => write(name, value),
+            };
+        for (name, value) in end_to_end(self.head.fields()) {
+            if !is_injected(name) && !self.drops(name) {
+                replaced(name, value);
+            }
+        }
+        if self.is_upgrade && !is_injected("upgrade") && !is_injected("connection") {
+            replaced("Connection", b"Upgrade");
+            replaced("Upgrade", b"websocket");
+        }
+        for field in injected {
+            replaced(&field.name, field.value.expose());
+        }
+        each_framing_field(self.framing, write);
     }
 
     fn drops(&self, name: &str) -> bool {
@@ -100,8 +118,29 @@ impl Outbound<'_> {
             && self.prepared.substitutions.covers(Surface::Websocket)
             && name.eq_ignore_ascii_case("sec-websocket-extensions");
         let is_answered = self.is_continued && name.eq_ignore_ascii_case("expect");
-        name.eq_ignore_ascii_case("host") || is_one_of(name, &FOR_THE_BROKER) || is_compression || is_answered
+        let is_signature = matches!(self.prepared.attachment, Attachment::Signature(_))
+            && is_one_of(name, &["authorization", "x-amz-security-token"]);
+        name.eq_ignore_ascii_case("host")
+            || is_one_of(name, &FOR_THE_BROKER)
+            || is_compression
+            || is_answered
+            || is_signature
     }
+}
+
+/// Appends a query without the parameters of this name, and with ours.
+fn push_query(target: &mut Vec<u8>, query: Option<&[u8]>, name: &str, value: &[u8]) {
+    target.push(b'?');
+    for pair in query.unwrap_or_default().split(|&b| b == b'&').filter(|pair| !pair.is_empty()) {
+        let theirs = pair.split(|&b| b == b'=').next().unwrap_or_default();
+        if decoded(theirs) != name.as_bytes() {
+            target.extend_from_slice(pair);
+            target.push(b'&');
+        }
+    }
+    target.extend_from_slice(name.as_bytes());
+    target.push(b'=');
+    target.extend_from_slice(value);
 }
 
 /// Writes the head of a 101 for the client: only the handshake's own answer fields pass (contract D.10).
@@ -135,7 +174,9 @@ pub(super) fn response(
         }
     }
     match framing {
-        ResponseFraming::Body(framing) => write_framing(out, framing),
+        ResponseFraming::Body(framing) => {
+            each_framing_field(framing, |name, value| write_field(out, name, value));
+        }
         // The length a response to HEAD, or a 304, speaks of belongs to a body that is not sent.
         ResponseFraming::AsDeclared => {
             for value in head.fields().all("content-length").take(1) {
@@ -201,10 +242,10 @@ fn write_status(out: &mut Vec<u8>, head: &ResponseHead) {
     out.extend_from_slice(format!("HTTP/1.1 {} {}\r\n", head.status(), head.reason()).as_bytes());
 }
 
-fn write_framing(out: &mut Vec<u8>, framing: Framing) {
+fn each_framing_field(framing: Framing, mut write: impl FnMut(&str, &[u8])) {
     match framing {
-        Framing::Length(length) => write_field(out, "Content-Length", length.to_string().as_bytes()),
-        Framing::Chunked => write_field(out, "Transfer-Encoding", b"chunked"),
+        Framing::Length(length) => write("Content-Length", length.to_string().as_bytes()),
+        Framing::Chunked => write("Transfer-Encoding", b"chunked"),
         Framing::Empty | Framing::UntilClose => {}
     }
 }
@@ -228,13 +269,13 @@ mod tests {
             target: &target,
             scheme: Scheme::Https,
             path: "/x",
-            prepared: &Prepared { fields: injected, ..Prepared::default() },
+            prepared: &Prepared { attachment: Attachment::Fields(injected), ..Prepared::default() },
             framing: Framing::of_request(&head).unwrap(),
             is_continued: false,
             is_upgrade: false,
         };
         let mut out = Vec::new();
-        outbound.write(&mut out);
+        outbound.write(&mut out, &[]);
         String::from_utf8(out).unwrap()
     }
 
@@ -260,6 +301,19 @@ mod tests {
         let kept =
             "anthropic-version: 1\r\nAccept: a\r\nAccept: b\r\nExpect: 100-continue\r\nContent-Length: 0\r\n";
         assert_eq!(out, format!("GET /x HTTP/1.1\r\nHost: api.test\r\n{kept}\r\n"));
+    }
+
+    #[test]
+    fn a_query_parameter_of_ours_stands_alone() {
+        for (query, expected) in [
+            (None, "/x?key=v"),
+            (Some("a=1&key=theirs&b"), "/x?a=1&b&key=v"),
+            (Some("k%65y=theirs&key&keys=2&"), "/x?keys=2&key=v"),
+        ] {
+            let mut target = b"/x".to_vec();
+            push_query(&mut target, query.map(str::as_bytes), "key", b"v");
+            assert_eq!(String::from_utf8(target).unwrap(), expected);
+        }
     }
 
     #[test]

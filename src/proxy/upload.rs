@@ -7,7 +7,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::body::{Body, Outgoing, send};
+use super::body::{Body, Outgoing, Transform, send};
 use super::error::Error;
 use crate::http1::body::{BodyError, BodyReader};
 use crate::http1::chunked::Piece;
@@ -21,10 +21,21 @@ use crate::vault::substitute::{Encoding, Stream};
 
 /// Most bytes held back; larger bodies are streamed.
 const WINDOW_BYTES: usize = 64 * 1024;
+/// Largest body that is read into memory to be hashed (contract H.2).
+const MAX_WHOLE_BYTES: u64 = 64 * 1024 * 1024;
 /// Longest wait for the next bytes of a body whose length is unknown: a pause means a stream.
 const LULL: Duration = Duration::from_millis(50);
 /// Longest wait for the next bytes of a body whose length is known.
 const STALL: Duration = Duration::from_secs(60);
+
+/// How much of the body must be known before the head can be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    /// Only its framing.
+    Head,
+    /// All of it: the head will carry its hash.
+    Whole,
+}
 
 /// A request's body, ready to be sent.
 pub(super) struct Upload<'p> {
@@ -44,16 +55,23 @@ impl<'p> Upload<'p> {
         framing: Framing,
         prepared: &'p Prepared,
         limit: u64,
+        need: Need,
     ) -> Result<Self, Error> {
         let stream = replacing(head.fields(), framing, prepared);
-        let needs_window = framing == Framing::Chunked || stream.is_some();
+        let needs_window = framing == Framing::Chunked || stream.is_some() || need == Need::Whole;
         if !needs_window {
-            let rest = Body::new(BodyReader::new(framing), Outgoing::Plain, limit).guarding(&prepared.fields);
+            let rest =
+                Body::new(BodyReader::new(framing), Outgoing::Plain, limit).guarding(prepared.fields());
             return Ok(Self { framing, is_continued: false, window: Vec::new(), rest });
         }
         let is_continued = tell_to_continue(client, head)?;
-        let mut window = Window { reader: BodyReader::new(framing), stream, bytes: Vec::new(), limit };
-        let patience = if framing == Framing::Chunked { LULL } else { STALL };
+        let (capacity, limit) = match need {
+            Need::Head => (WINDOW_BYTES, limit),
+            Need::Whole => (usize::MAX, limit.min(MAX_WHOLE_BYTES)),
+        };
+        let patience = if framing == Framing::Chunked && need == Need::Head { LULL } else { STALL };
+        let mut window =
+            Window { reader: BodyReader::new(framing), stream, bytes: Vec::new(), limit, capacity };
         let is_complete = window.fill(client, patience)?;
         let Window { reader, stream, bytes, .. } = window;
         let (framing, reader, outgoing) = if is_complete {
@@ -62,8 +80,14 @@ impl<'p> Upload<'p> {
             (Framing::Chunked, reader, Outgoing::Chunked)
         };
         let stream = stream.filter(|_| !is_complete);
-        let rest = Body::new(reader, outgoing, limit).replacing(stream).guarding(&prepared.fields);
+        let transform = stream.map(Transform::Replace);
+        let rest = Body::new(reader, outgoing, limit).through(transform).guarding(prepared.fields());
         Ok(Self { framing, is_continued, window: bytes, rest })
+    }
+
+    /// The whole body, if it has been read.
+    pub(super) fn whole(&self) -> &[u8] {
+        &self.window
     }
 
     /// Sends what the window holds, behind the head.
@@ -84,6 +108,7 @@ struct Window {
     stream: Option<Stream>,
     bytes: Vec<u8>,
     limit: u64,
+    capacity: usize,
 }
 
 impl Window {
@@ -110,7 +135,7 @@ impl Window {
                     Err(_) => return Err(Error::ClientGone),
                 },
             }
-            if self.bytes.len() >= WINDOW_BYTES {
+            if self.bytes.len() >= self.capacity {
                 return Ok(false);
             }
         }

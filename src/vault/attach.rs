@@ -10,6 +10,8 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::service::template::{self, Part};
 use super::service::{Auth, Service};
+use super::sigv4::Keys;
+use super::substitute::Encoding;
 use crate::secret::Secret;
 
 /// A field whose slot the service owns: whatever the client sent under this name is removed.
@@ -28,8 +30,47 @@ pub enum AttachError {
     UnsafeValue(String),
 }
 
-/// The fields a service sets.
-pub fn fields(
+/// What a service attaches to a request.
+#[derive(Debug)]
+pub enum Attachment {
+    Fields(Vec<InjectedField>),
+    /// One query parameter; whatever the client sent under this name is removed. The value is encoded.
+    Query {
+        name: String,
+        value: Secret,
+    },
+    /// The request is signed with these keys.
+    Signature(Keys),
+}
+
+impl Default for Attachment {
+    fn default() -> Self {
+        Self::Fields(Vec::new())
+    }
+}
+
+/// What the service attaches, ready to be written.
+pub fn attachment(
+    service: &Service,
+    credentials: &HashMap<String, Secret>,
+) -> Result<Attachment, AttachError> {
+    let secret = |key: &String| {
+        credentials.get(key).cloned().ok_or_else(|| AttachError::CredentialNotFound(key.clone()))
+    };
+    match &service.auth {
+        Auth::Query { key, param } => {
+            Ok(Attachment::Query { name: param.clone(), value: Encoding::Query.encode(&secret(key)?) })
+        }
+        Auth::AwsSigv4 { access_key, secret_key, session_token } => Ok(Attachment::Signature(Keys {
+            access_key: secret(access_key)?,
+            secret_key: secret(secret_key)?,
+            session_token: session_token.as_ref().map(secret).transpose()?,
+        })),
+        _ => fields(service, credentials).map(Attachment::Fields),
+    }
+}
+
+fn fields(
     service: &Service,
     credentials: &HashMap<String, Secret>,
 ) -> Result<Vec<InjectedField>, AttachError> {
@@ -43,7 +84,7 @@ pub fn fields(
         Ok(InjectedField { name: name.to_owned(), value: Secret::new(value) })
     };
     match &service.auth {
-        Auth::Passthrough => Ok(Vec::new()),
+        Auth::Passthrough | Auth::Query { .. } | Auth::AwsSigv4 { .. } => Ok(Vec::new()),
         Auth::Bearer { token } => Ok(vec![field("Authorization", [b"Bearer ", value(token)?].concat())?]),
         Auth::Basic { username, password } => {
             let password = password.as_ref().map_or(Ok(&[][..]), value)?;

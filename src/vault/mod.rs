@@ -15,7 +15,7 @@ use std::collections::HashMap;
 
 use crate::authority::Authority;
 use crate::secret::Secret;
-use attach::{AttachError, InjectedField};
+use attach::{AttachError, Attachment, InjectedField};
 use matcher::{Found, Matcher};
 use service::{Auth, Service};
 use substitute::Substitutions;
@@ -65,8 +65,22 @@ pub struct Compiled {
 /// What is done to a request, ready to be written.
 #[derive(Debug, Default)]
 pub struct Prepared {
-    pub fields: Vec<InjectedField>,
+    pub attachment: Attachment,
     pub substitutions: Substitutions,
+}
+
+impl Prepared {
+    /// What is done to a request that no service matches.
+    pub const NOTHING: Self =
+        Self { attachment: Attachment::Fields(Vec::new()), substitutions: Substitutions::NONE };
+
+    /// The header fields to set.
+    pub fn fields(&self) -> &[InjectedField] {
+        match &self.attachment {
+            Attachment::Fields(fields) => fields,
+            Attachment::Query { .. } | Attachment::Signature(_) => &[],
+        }
+    }
 }
 
 /// What becomes of a request.
@@ -149,5 +163,5 @@ impl Compiled {
 /// Substitution keys are resolved before auth keys (contract D.5).
 fn prepare(service: &Service, credentials: &HashMap<String, Secret>) -> Result<Prepared, AttachError> {
     let substitutions = Substitutions::new(&service.substitutions, credentials)?;
-    Ok(Prepared { fields: attach::fields(service, credentials)?, substitutions })
+    Ok(Prepared { attachment: attach::attachment(service, credentials)?, substitutions })
 }

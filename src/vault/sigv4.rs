@@ -8,6 +8,7 @@
 
 use ring::{digest, hmac};
 
+use super::substitute::decoded;
 use crate::secret::Secret;
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
@@ -194,27 +195,12 @@ fn canonical_query(query: &str) -> String {
         .filter(|pair| !pair.is_empty())
         .map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (encoded(&decoded(name), b"~"), encoded(&decoded(value), b"~"))
+            (encoded(&decoded(name.as_bytes()), b"~"), encoded(&decoded(value.as_bytes()), b"~"))
         })
         .collect();
     pairs.sort_unstable();
     let pairs: Vec<String> = pairs.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
     pairs.join("&")
-}
-
-fn decoded(text: &str) -> Vec<u8> {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let escape = bytes.get(at + 1..at + 3).filter(|_| bytes[at] == b'%');
-        let value = escape
-            .and_then(|hex| std::str::from_utf8(hex).ok())
-            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        out.push(value.unwrap_or(bytes[at]));
-        at += if value.is_some() { 3 } else { 1 };
-    }
-    out
 }
 
 /// Percent-encodes all but letters, digits, `-_.` and what `kept` names.

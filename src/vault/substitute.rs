@@ -23,6 +23,18 @@ pub enum Encoding {
     Raw,
 }
 
+impl Encoding {
+    /// The value as it is written in this place.
+    pub fn encode(self, value: &Secret) -> Secret {
+        match self {
+            Self::Path => percent_encoded(value, b"-_.~$&+:=@", None),
+            Self::Query => percent_encoded(value, b"-_.~", Some(b'+')),
+            Self::Json => json_escaped(value),
+            Self::Raw => value.clone(),
+        }
+    }
+}
+
 /// The substitutions of one service, ready for each surface.
 #[derive(Debug, Default)]
 pub struct Substitutions(Vec<Entry>);
@@ -56,10 +68,10 @@ impl Substitutions {
             Ok(Entry {
                 placeholder: substitution.placeholder.clone(),
                 surfaces: substitution.surfaces.clone(),
-                path: percent_encoded(raw, b"-_.~$&+:=@", None),
-                query: percent_encoded(raw, b"-_.~", Some(b'+')),
-                json: json_escaped(raw),
-                raw: raw.clone(),
+                path: Encoding::Path.encode(raw),
+                query: Encoding::Query.encode(raw),
+                json: Encoding::Json.encode(raw),
+                raw: Encoding::Raw.encode(raw),
             })
         };
         declared.iter().map(entry).collect::<Result<_, _>>().map(Self)
@@ -180,6 +192,28 @@ fn find(text: &[u8], needle: &[u8]) -> Option<usize> {
         from += at + 1;
     }
     None
+}
+
+/// Undoes percent escapes; what is not one stays as it is.
+pub fn decoded(bytes: &[u8]) -> Vec<u8> {
+    let digit = |at: usize| {
+        bytes.get(at).and_then(|&b| char::from(b).to_digit(16)).and_then(|d| u8::try_from(d).ok())
+    };
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        match (bytes[at], digit(at + 1), digit(at + 2)) {
+            (b'%', Some(high), Some(low)) => {
+                out.push(high << 4 | low);
+                at += 3;
+            }
+            (byte, ..) => {
+                out.push(byte);
+                at += 1;
+            }
+        }
+    }
+    out
 }
 
 fn percent_encoded(value: &Secret, kept: &[u8], space: Option<u8>) -> Secret {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::template::{self, Part};
 use super::{Auth, Invalid, is_credential_key};
 
-const SUPPORTED: &str = "bearer, basic, api-key, custom, passthrough";
+const SUPPORTED: &str = "bearer, basic, api-key, custom, passthrough, query, aws-sigv4";
 
 /// Fields the proxy writes itself: framing, routing and the hop-by-hop ones. A credential in their
 /// place would make a request ambiguous.
@@ -37,27 +37,33 @@ pub(super) struct Draft {
     header: Option<String>,
     prefix: Option<String>,
     headers: Option<BTreeMap<String, String>>,
+    param: Option<String>,
+    access_key: Option<String>,
+    secret_key: Option<String>,
+    session_token: Option<String>,
 }
 
 impl Draft {
     /// Checks type, required fields, foreign fields, then each value.
     pub(super) fn check(self) -> Result<Auth, Invalid> {
         let kind = self.r#type.clone().unwrap_or_default();
-        let allowed: &[&str] = match kind.as_str() {
-            "bearer" => &["token"],
-            "basic" => &["username", "password"],
-            "api-key" => &["key", "header", "prefix"],
-            "custom" => &["headers"],
-            "passthrough" => &[],
+        // The fields of the type, and how many of the first it cannot do without.
+        let (allowed, required): (&[&str], usize) = match kind.as_str() {
+            "bearer" => (&["token"], 1),
+            "basic" => (&["username", "password"], 1),
+            "api-key" => (&["key", "header", "prefix"], 1),
+            "custom" => (&["headers"], 1),
+            "passthrough" => (&[], 0),
+            "query" => (&["key", "param"], 2),
+            "aws-sigv4" => (&["access_key", "secret_key", "session_token"], 2),
             "" => return Err(Invalid::new(format!("type is required (supported: {SUPPORTED})"))),
             other => {
                 return Err(Invalid::new(format!("unsupported type {other:?} (supported: {SUPPORTED})")));
             }
         };
         let present = self.present();
-        // The first of the allowed fields is the one the type cannot do without.
-        if let Some(required) = allowed.first().filter(|field| !present.contains(*field)) {
-            return Err(Invalid::new(format!("{required:?} is required for {kind} auth")));
+        if let Some(missing) = allowed[..required].iter().find(|field| !present.contains(*field)) {
+            return Err(Invalid::new(format!("{missing:?} is required for {kind} auth")));
         }
         if let Some(foreign) = present.iter().find(|field| !allowed.contains(field)) {
             let only = match allowed {
@@ -79,6 +85,10 @@ impl Draft {
             ("header", has(&self.header)),
             ("prefix", has(&self.prefix)),
             ("headers", self.headers.as_ref().is_some_and(|headers| !headers.is_empty())),
+            ("param", has(&self.param)),
+            ("access_key", has(&self.access_key)),
+            ("secret_key", has(&self.secret_key)),
+            ("session_token", has(&self.session_token)),
         ]
         .into_iter()
         .filter_map(|(name, is_present)| is_present.then_some(name))
@@ -109,6 +119,19 @@ impl Draft {
                 check_custom(&headers)?;
                 Ok(Auth::Custom { headers })
             }
+            "query" => {
+                let key = credential("key", self.key)?;
+                let param = self.param.unwrap_or_default();
+                check_parameter(&param)?;
+                Ok(Auth::Query { key, param })
+            }
+            "aws-sigv4" => Ok(Auth::AwsSigv4 {
+                access_key: credential("access_key", self.access_key)?,
+                secret_key: credential("secret_key", self.secret_key)?,
+                session_token: some(self.session_token)
+                    .map(|key| credential("session_token", Some(key)))
+                    .transpose()?,
+            }),
             _ => Ok(Auth::Passthrough),
         }
     }
@@ -146,6 +169,16 @@ fn check_custom(headers: &BTreeMap<String, String>) -> Result<(), Invalid> {
         }
     }
     Ok(())
+}
+
+/// A parameter's name is written as it is, so it must not need encoding (RFC 3986 §2.3).
+fn check_parameter(name: &str) -> Result<(), Invalid> {
+    if name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.~".contains(&b)) {
+        return Ok(());
+    }
+    Err(Invalid::new(format!(
+        "invalid query parameter name {name:?} — only letters, digits and -_.~ allowed"
+    )))
 }
 
 fn check_field_name(name: &str) -> Result<(), Invalid> {
@@ -186,6 +219,11 @@ impl Auth {
                 }
             }
             Self::Passthrough => {}
+            Self::Query { key, .. } => keys.push(key),
+            Self::AwsSigv4 { access_key, secret_key, session_token } => {
+                keys.extend([access_key.as_str(), secret_key.as_str()]);
+                keys.extend(session_token.as_deref());
+            }
         }
         super::without_repeats(keys)
     }
@@ -216,6 +254,17 @@ impl Auth {
             }
             Self::Passthrough => {
                 put("type", "passthrough");
+            }
+            Self::Query { key, param } => {
+                put("type", "query");
+                put("key", key);
+                put("param", param);
+            }
+            Self::AwsSigv4 { access_key, secret_key, session_token } => {
+                put("type", "aws-sigv4");
+                put("access_key", access_key);
+                put("secret_key", secret_key);
+                session_token.as_deref().map(|token| put("session_token", token));
             }
         }
         Value::Object(object)
@@ -249,10 +298,13 @@ mod tests {
     #[test]
     fn refusals_name_the_field() {
         for (value, why) in [
-            (json!({}), "type is required (supported: bearer, basic, api-key, custom, passthrough)"),
+            (
+                json!({}),
+                "type is required (supported: bearer, basic, api-key, custom, passthrough, query, aws-sigv4)",
+            ),
             (
                 json!({"type": "oauth"}),
-                "unsupported type \"oauth\" (supported: bearer, basic, api-key, custom, passthrough)",
+                "unsupported type \"oauth\" (supported: bearer, basic, api-key, custom, passthrough, query, aws-sigv4)",
             ),
             (json!({"type": "bearer"}), "\"token\" is required for bearer auth"),
             (json!({"type": "bearer", "token": ""}), "\"token\" is required for bearer auth"),

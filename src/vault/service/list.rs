@@ -226,7 +226,7 @@ mod tests {
             ),
             (
                 json!([{"name": "abc", "host": "x.com"}]),
-                "service 0: auth: type is required (supported: bearer, basic, api-key, custom, passthrough)",
+                "service 0: auth: type is required (supported: bearer, basic, api-key, custom, passthrough, query, aws-sigv4)",
             ),
             (
                 json!([{"name": "abc", "host": "x.com", "auth": {"type": "passthrough"},

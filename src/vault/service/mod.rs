@@ -61,6 +61,17 @@ pub enum Auth {
         headers: BTreeMap<String, String>,
     },
     Passthrough,
+    /// The value as a query parameter of this literal name; beyond the contract.
+    Query {
+        key: String,
+        param: String,
+    },
+    /// The request is signed again with these keys; beyond the contract.
+    AwsSigv4 {
+        access_key: String,
+        secret_key: String,
+        session_token: Option<String>,
+    },
 }
 
 /// A placeholder in the client's request that is replaced by a credential (contract D.4).
