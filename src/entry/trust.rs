@@ -69,16 +69,29 @@ impl Drop for TrustFiles {
     }
 }
 
+/// A directory that may hold the files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    path: PathBuf,
+    /// The mode it is created with when it is missing; directories that are the system's are not created.
+    created_as: Option<u32>,
+}
+
 /// The directories that are tried, in order. A directory the operator names is the only one tried.
-pub(super) fn places(named: Option<&Path>, temporary: Option<&OsStr>, home: Option<&OsStr>) -> Vec<PathBuf> {
+pub(super) fn places(named: Option<&Path>, temporary: Option<&OsStr>, home: Option<&OsStr>) -> Vec<Place> {
     if let Some(named) = named {
-        return vec![named.to_owned()];
+        return vec![Place { path: named.to_owned(), created_as: Some(0o755) }];
     }
     // Under a read-only root the usual runtimes still mount /dev/shm writable.
     let mut places = vec![PathBuf::from("/dev/shm"), PathBuf::from("/run")];
     places.extend(temporary.filter(|dir| !dir.is_empty()).map(PathBuf::from));
     places.push(PathBuf::from("/tmp"));
-    places.extend(home.filter(|dir| !dir.is_empty()).map(|home| Path::new(home).join(".agent-vault")));
+    let mut places: Vec<Place> = places.into_iter().map(|path| Place { path, created_as: None }).collect();
+    // The client's own state lives there too, so nobody else is let in (contract E.2).
+    places.extend(
+        home.filter(|dir| !dir.is_empty())
+            .map(|home| Place { path: Path::new(home).join(".agent-vault"), created_as: Some(0o700) }),
+    );
     places
 }
 
@@ -86,7 +99,7 @@ pub(super) fn places(named: Option<&Path>, temporary: Option<&OsStr>, home: Opti
 pub(super) fn place(
     ca: &[u8],
     roots: &[u8],
-    places: &[PathBuf],
+    places: &[Place],
     lifetime: Lifetime<'_>,
 ) -> Result<TrustFiles, Failure> {
     let gap: &[u8] = if ca.ends_with(b"\n") { b"" } else { b"\n" };
@@ -99,18 +112,18 @@ pub(super) fn place(
         };
         match written {
             Ok(files) => return Ok(files),
-            Err(error) => tried.push(format!("{}: {error}", place.display())),
+            Err(error) => tried.push(format!("{}: {error}", place.path.display())),
         }
     }
     Err(Failure::new(format!("MITM setup failed: write CA: no place can hold it ({})", tried.join("; ")))
         .with_hint("mount a small writable directory, a tmpfs for example, and name it with --ca-dir"))
 }
 
-fn write_under(place: &Path, ca: &[u8], bundle: &[u8], id: &str) -> io::Result<TrustFiles> {
-    if !place.is_dir() {
-        DirBuilder::new().recursive(true).mode(0o755).create(place)?;
+fn write_under(place: &Place, ca: &[u8], bundle: &[u8], id: &str) -> io::Result<TrustFiles> {
+    if let Some(mode) = place.created_as.filter(|_| !place.path.is_dir()) {
+        DirBuilder::new().recursive(true).mode(mode).create(&place.path)?;
     }
-    let dir = place.join(format!("agent-vault-{id}"));
+    let dir = place.path.join(format!("agent-vault-{id}"));
     // Exclusive: a directory somebody else has prepared under this name is refused.
     DirBuilder::new().mode(0o755).create(&dir)?;
     let files = TrustFiles { dir, is_kept: false };
@@ -121,7 +134,7 @@ fn write_under(place: &Path, ca: &[u8], bundle: &[u8], id: &str) -> io::Result<T
     Ok(files)
 }
 
-fn share_under(place: &Path, ca: &[u8], bundle: &[u8]) -> io::Result<TrustFiles> {
+fn share_under(place: &Place, ca: &[u8], bundle: &[u8]) -> io::Result<TrustFiles> {
     // The name only has to tell contents apart: what is found under it is compared byte by byte.
     let mut hasher = DefaultHasher::new();
     hasher.write(bundle);
@@ -129,7 +142,7 @@ fn share_under(place: &Path, ca: &[u8], bundle: &[u8]) -> io::Result<TrustFiles>
     let id = format!("{user}-{:016x}", hasher.finish());
     let mut files = match write_under(place, ca, bundle, &id) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let files = TrustFiles { dir: place.join(format!("agent-vault-{id}")), is_kept: true };
+            let files = TrustFiles { dir: place.path.join(format!("agent-vault-{id}")), is_kept: true };
             let found = fs::symlink_metadata(&files.dir)?;
             let is_ours = found.is_dir() && found.uid() == user && found.mode() & 0o022 == 0;
             if !is_ours || fs::read(files.ca())? != ca || fs::read(files.bundle())? != bundle {
@@ -192,18 +205,25 @@ mod tests {
         dir
     }
 
+    fn at(path: &Path) -> Place {
+        Place { path: path.to_owned(), created_as: Some(0o755) }
+    }
+
     #[test]
     fn the_first_place_that_works_holds_the_files_until_the_guard_goes() {
         let good = scratch("place");
+        let missing = Place { path: good.join("missing"), created_as: None };
         let not_a_dir = good.join("file");
         fs::write(&not_a_dir, "").unwrap();
-        let files = place(b"CA", b"ROOTS", &[not_a_dir, good.clone()], Lifetime::Run("1")).unwrap();
+        let files =
+            place(b"CA", b"ROOTS", &[missing, at(&not_a_dir), at(&good)], Lifetime::Run("1")).unwrap();
         assert!(files.ca().starts_with(&good));
         assert_eq!(fs::read(files.ca()).unwrap(), b"CA");
         assert_eq!(fs::read(files.bundle()).unwrap(), b"CA\nROOTS");
         for path in [files.ca(), files.bundle()] {
             assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o644);
         }
+        assert!(!good.join("missing").exists());
         let dir = files.dir.clone();
         drop(files);
         assert!(!dir.exists());
@@ -214,7 +234,7 @@ mod tests {
     fn a_prepared_directory_is_refused() {
         let place_dir = scratch("prepared");
         fs::create_dir(place_dir.join("agent-vault-7")).unwrap();
-        let failure = place(b"CA", b"", std::slice::from_ref(&place_dir), Lifetime::Run("7")).unwrap_err();
+        let failure = place(b"CA", b"", &[at(&place_dir)], Lifetime::Run("7")).unwrap_err();
         assert!(failure.message().starts_with("MITM setup failed: write CA: "), "{failure}");
         assert!(failure.message().contains(place_dir.to_str().unwrap()));
         fs::remove_dir_all(place_dir).unwrap();
@@ -223,9 +243,8 @@ mod tests {
     #[test]
     fn a_shared_directory_is_found_again_and_left_behind() {
         let place_dir = scratch("shared");
-        let share = |ca: &[u8]| {
-            place(ca, b"ROOTS", std::slice::from_ref(&place_dir), Lifetime::Shared).map(|files| files.ca())
-        };
+        let share =
+            |ca: &[u8]| place(ca, b"ROOTS", &[at(&place_dir)], Lifetime::Shared).map(|files| files.ca());
         let first = share(b"CA").unwrap();
         assert_eq!(share(b"CA").unwrap(), first);
         assert_eq!(fs::read(&first).unwrap(), b"CA");
@@ -240,7 +259,7 @@ mod tests {
         let shown = |named: Option<&str>, temporary: Option<&str>, home: Option<&str>| {
             places(named.map(Path::new), temporary.map(OsStr::new), home.map(OsStr::new))
                 .iter()
-                .map(|place| place.display().to_string())
+                .map(|place| place.path.display().to_string())
                 .collect::<Vec<_>>()
                 .join(" ")
         };
