@@ -6,6 +6,7 @@
 //! One exchange, redirects included, ends within ten seconds (contract E.1).
 
 pub mod route;
+pub mod state;
 
 use std::fmt;
 use std::io;

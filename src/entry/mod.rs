@@ -4,7 +4,7 @@
 //! asked; what can fail at all fails before the child exists. Whatever was put somewhere for the child
 //! (files, terminal) is taken back by a guard, on every way out.
 
-mod admin;
+pub mod admin;
 mod child;
 pub mod preflight;
 mod relay;
@@ -185,7 +185,8 @@ fn cannot(what: &str) -> impl Fn(io::Error) -> Failure {
     move |error| Failure::new(format!("cannot {what}: {error}"))
 }
 
-fn read_broker_ca(path: &Path) -> Result<Vec<u8>, Failure> {
+/// Reads the roots trusted for the broker beside the public ones.
+pub fn read_broker_ca(path: &Path) -> Result<Vec<u8>, Failure> {
     std::fs::read(path).map_err(|error| Failure::new(format!("--broker-ca {}: {error}", path.display())))
 }
 

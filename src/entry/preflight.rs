@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::admin;
 use super::token::{Source, Token};
 use crate::authority::Authority;
+use crate::client::state::State;
 use crate::client::{Cause, Client, Error, ProxyVars, Settings};
 use crate::failure::Failure;
 use crate::secret::Secret;
@@ -116,11 +117,12 @@ pub fn reach(mode: Mode, reach: &Reach) -> Result<Broker, Failure> {
             (client, token, vault)
         }
         Mode::Admin { address, vault, ttl_seconds, home } => {
-            let session = admin::Session::load(home.as_deref())?;
+            let state = State::of(home.as_deref());
+            let session = state.session()?;
             let address = address.unwrap_or_else(|| session.address.clone());
             let client = connect(&address, reach)
                 .map_err(|error| Failure::new(format!("could not reach server at {address}: {error}")))?;
-            let minted = admin::mint(&client, session, vault, ttl_seconds, home.as_deref())?;
+            let minted = admin::mint(&client, session, vault, ttl_seconds, &state)?;
             (client, Token::fixed(minted.token), minted.vault)
         }
     };
