@@ -33,7 +33,7 @@ config    | below |
 
 server    | below | ring
 
-cli       | below | pico_args
+cli       | below | pico_args saphyr_parser
 ";
 
 /// The shared words of layer 0.

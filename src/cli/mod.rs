@@ -6,6 +6,7 @@
 
 mod args;
 mod health;
+mod operator;
 pub mod output;
 mod run;
 mod server;
@@ -25,33 +26,85 @@ struct Verb {
     usage: &'static str,
     /// One line for the list of commands.
     about: &'static str,
+    /// Its flags, in groups that several commands share.
+    flags: &'static [&'static [Flag]],
+    /// A whole command line that works.
+    example: &'static str,
     run: fn(&World<'_>, Args) -> Result<Exit, Failure>,
 }
 
-/// Every command, in the order help shows them.
-const VERBS: &[Verb] = &[
+/// How a flag is written, and what it does.
+struct Flag(&'static str, &'static str);
+
+/// Every command, in the order help shows them: one list per noun.
+const TABLE: &[&[Verb]] = &[
+    STARTING,
+    operator::auth::VERBS,
+    operator::vault::VERBS,
+    operator::credential::VERBS,
+    operator::service::VERBS,
+    operator::grant::VERBS,
+    operator::agent::VERBS,
+    operator::ca::VERBS,
+    ABOUT_ITSELF,
+];
+
+const STARTING: &[Verb] = &[
     Verb {
         words: &["run"],
         usage: run::USAGE,
         about: "Run a command whose calls get their credentials",
+        flags: &[],
+        example: "agent-vault run -- curl https://api.stripe.com/v1/balance",
         run: run::run,
     },
-    Verb { words: &["vault", "run"], usage: run::USAGE, about: "The same as run", run: run::run },
-    Verb { words: &["server"], usage: server::USAGE, about: "Run the broker", run: server::run },
+    Verb {
+        words: &["vault", "run"],
+        usage: run::USAGE,
+        about: "The same as run",
+        flags: &[],
+        example: "agent-vault vault run -- curl https://api.stripe.com/v1/balance",
+        run: run::run,
+    },
+    Verb {
+        words: &["server"],
+        usage: server::USAGE,
+        about: "Run the broker",
+        flags: &[],
+        example: "agent-vault server --data-dir /data",
+        run: server::run,
+    },
     Verb {
         words: &["server", "stop"],
-        usage: "[--data-dir DIR]",
+        usage: "[flags]",
         about: "Stop the broker of this machine",
+        flags: &[&[Flag("--data-dir DIR", "state (~/.agent-vault; AGENT_VAULT_DATA_DIR)")]],
+        example: "agent-vault server stop",
         run: server::stop,
     },
+];
+
+const ABOUT_ITSELF: &[Verb] = &[
     Verb {
         words: &["health"],
         usage: "",
         about: "Ask the run or server of this container how it is",
+        flags: &[],
+        example: "agent-vault health",
         run: health::health,
     },
-    Verb { words: &["version"], usage: "", about: "Print the version", run: version },
+    Verb {
+        words: &["version"],
+        usage: "",
+        about: "Print the version",
+        flags: &[],
+        example: "agent-vault version",
+        run: version,
+    },
 ];
+
+/// Words that mean another word of the table: group, as typed, as listed.
+const ALIASES: &[(&str, &str, &str)] = &[("vault", "creds", "credential")];
 
 /// Flags that take a value and may stand before the last command word (contract E.1).
 const GROUP_FLAGS: &[&str] = &["--vault", "--address"];
@@ -99,16 +152,17 @@ enum Match {
 /// Finds the verb with the most words in common; a verb's own arguments may follow.
 fn best_match(line: &[OsString], at: &[usize]) -> Match {
     let words: Vec<&OsStr> = at.iter().map(|&at| line[at].as_os_str()).collect();
+    let words = without_alias(words);
     let is_prefix = |verb: &Verb| {
         verb.words.len() <= words.len() && verb.words.iter().zip(&words).all(|(a, b)| OsStr::new(a) == *b)
     };
-    if let Some(verb) = VERBS.iter().filter(|verb| is_prefix(verb)).max_by_key(|verb| verb.words.len()) {
+    if let Some(verb) = verbs().filter(|verb| is_prefix(verb)).max_by_key(|verb| verb.words.len()) {
         return Match::Verb(verb);
     }
     let mut group = Vec::new();
     for word in &words {
         let depth = group.len();
-        let is_group = VERBS.iter().any(|verb| {
+        let is_group = verbs().any(|verb| {
             verb.words.len() > depth + 1
                 && verb.words[..depth].iter().eq(group.iter())
                 && OsStr::new(verb.words[depth]) == *word
@@ -119,6 +173,19 @@ fn best_match(line: &[OsString], at: &[usize]) -> Match {
         group.push(word.to_string_lossy().into_owned());
     }
     Match::Group(group)
+}
+
+fn verbs() -> impl Iterator<Item = &'static Verb> {
+    TABLE.iter().copied().flatten()
+}
+
+fn without_alias(mut words: Vec<&OsStr>) -> Vec<&OsStr> {
+    if let [group, word, ..] = &mut words[..]
+        && let Some((.., listed)) = ALIASES.iter().find(|(of, typed, _)| *group == *of && *word == *typed)
+    {
+        *word = OsStr::new(listed);
+    }
+    words
 }
 
 /// Positions of the plain words in front of `--`: the only ones that can name a command.
@@ -152,7 +219,16 @@ fn without_telemetry(line: Vec<OsString>) -> Vec<OsString> {
 }
 
 fn verb_help(verb: &Verb) -> String {
-    format!("{}\n\nUsage:\n  agent-vault {}{}\n", verb.about, verb.words.join(" "), spaced(verb.usage))
+    let mut text =
+        format!("{}\n\nUsage:\n  agent-vault {}{}\n", verb.about, verb.words.join(" "), spaced(verb.usage));
+    let flags: Vec<&Flag> = verb.flags.iter().copied().flatten().collect();
+    if let Some(width) = flags.iter().map(|flag| flag.0.len()).max() {
+        text.push_str("\nFlags:\n");
+        for Flag(form, meaning) in flags {
+            text.push_str(&format!("  {form:width$}  {meaning}\n"));
+        }
+    }
+    text + "\nExample:\n  " + verb.example + "\n"
 }
 
 fn group_help(group: &[String]) -> String {
@@ -160,7 +236,7 @@ fn group_help(group: &[String]) -> String {
         String::from("Agent Vault: the app calls real APIs, the proxy attaches the key.\n\nCommands:\n");
     let in_group =
         |verb: &&Verb| verb.words.len() > group.len() && verb.words.iter().zip(group).all(|(a, b)| a == b);
-    let verbs: Vec<_> = VERBS.iter().filter(in_group).collect();
+    let verbs: Vec<_> = verbs().filter(in_group).collect();
     let width = verbs.iter().map(|verb| verb.words.join(" ").len()).max().unwrap_or(0);
     for verb in verbs {
         text.push_str(&format!("  {:width$}  {}\n", verb.words.join(" "), verb.about));
@@ -204,6 +280,32 @@ mod tests {
     fn a_group_flags_value_is_not_a_command_word() {
         let words = line("vault --vault prod service list -- run");
         assert_eq!(command_words(&words), [0, 3, 4]);
+    }
+
+    #[test]
+    fn an_alias_names_the_same_command() {
+        for text in ["vault creds list", "vault credential list"] {
+            let line = line(text);
+            let Match::Verb(verb) = best_match(&line, &command_words(&line)) else {
+                panic!("{text} names no command");
+            };
+            assert_eq!(verb.words, ["vault", "credential", "list"]);
+        }
+    }
+
+    #[test]
+    fn every_command_shows_an_example_of_itself() {
+        for verb in verbs() {
+            let words = verb.words.join(" ");
+            let Some((_, example)) = verb.example.split_once("agent-vault ") else {
+                panic!("{words}: {:?}", verb.example);
+            };
+            let example = line(example);
+            let is_it = matches!(best_match(&example, &command_words(&example)),
+                Match::Verb(matched) if std::ptr::eq(matched, verb));
+            assert!(is_it, "{words}: {:?}", verb.example);
+            assert!(!verb.about.ends_with('.'), "{words}");
+        }
     }
 
     #[test]

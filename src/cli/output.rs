@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use super::World;
 use crate::failure::Failure;
 
 /// Writes to stdout exactly what is given; a reader that went away is not a failure of ours.
@@ -12,6 +13,19 @@ pub fn print(text: &str) -> Result<(), Failure> {
 /// Writes bytes to stdout: a credential's value need not be text.
 pub fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
     write_to(&mut io::stdout().lock(), bytes)
+}
+
+/// Says on stdout what was done.
+pub fn success(world: &World<'_>, text: &str) -> Result<(), Failure> {
+    let (green, off) = if world.wants_colour() { ("\u{1b}[32m", "\u{1b}[0m") } else { ("", "") };
+    print(&format!("{green}✓{off} {text}\n"))
+}
+
+/// Writes a broker's answer as it came, for programs.
+pub fn print_json(body: &[u8]) -> Result<(), Failure> {
+    let mut text = body.trim_ascii_end().to_vec();
+    text.push(b'\n');
+    print_bytes(&text)
 }
 
 /// Writes a line to stderr: notes and warnings, never results.
@@ -30,6 +44,8 @@ fn write_to(out: &mut impl Write, bytes: &[u8]) -> Result<(), Failure> {
 
 /// A table with upper-case headers and aligned columns.
 pub fn table(headers: &[&str], rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<String>> =
+        rows.iter().map(|row| row.iter().map(|cell| printable(cell)).collect()).collect();
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
         cells.chain(headers.get(column).map(|header| header.len())).max().unwrap_or(0)
@@ -37,11 +53,20 @@ pub fn table(headers: &[&str], rows: &[Vec<String>]) -> String {
     let widths: Vec<usize> = (0..headers.len()).map(width).collect();
     let mut text = String::new();
     let headers: Vec<String> = headers.iter().map(|header| (*header).to_owned()).collect();
-    for row in std::iter::once(&headers).chain(rows) {
+    for row in std::iter::once(&headers).chain(&rows) {
         let cells: Vec<String> =
             row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
         text.push_str(cells.join("  ").trim_end());
         text.push('\n');
+    }
+    text
+}
+
+/// A cell stays on its line and cannot command the terminal, whatever it holds.
+fn printable(cell: &str) -> String {
+    let mut text = String::with_capacity(cell.len());
+    for c in cell.chars() {
+        if c.is_control() { text.extend(c.escape_default()) } else { text.push(c) }
     }
     text
 }
@@ -54,5 +79,11 @@ mod tests {
     fn columns_are_as_wide_as_their_widest_cell() {
         let rows = vec![vec!["a".to_owned(), "xyz".to_owned()], vec!["long-name".to_owned(), "é".to_owned()]];
         assert_eq!(table(&["NAME", "ID"], &rows), "NAME       ID\na          xyz\nlong-name  é\n");
+    }
+
+    #[test]
+    fn a_cell_cannot_leave_its_line_or_command_the_terminal() {
+        let rows = vec![vec!["a\nb\u{1b}[2J".to_owned()]];
+        assert_eq!(table(&["X"], &rows), "X\na\\nb\\u{1b}[2J\n");
     }
 }

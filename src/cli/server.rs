@@ -53,6 +53,6 @@ pub(super) fn stop(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
     let flags = Flags { data_dir: args.value("--data-dir")?, ..Flags::default() };
     args.finish()?;
     server::stop(&config::data_dir_only(&flags, &|name| world.var(name))?)?;
-    output::print("✓ Server stopped.\n")?;
+    output::success(world, "Server stopped.")?;
     Ok(Exit::Success)
 }

@@ -3,9 +3,9 @@
 //! The environment comes in as a function, so a test passes a map and nothing else is read.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::Path;
 
-use crate::failure::Failure;
+use crate::client::state::State;
 
 /// A command's surroundings.
 pub struct World<'a> {
@@ -22,12 +22,16 @@ impl<'a> World<'a> {
         (self.var)(name).filter(|value| !value.is_empty())
     }
 
-    /// Where the client keeps its state (contract E.2).
-    pub fn client_dir(&self) -> Result<PathBuf, Failure> {
-        match self.var("HOME") {
-            Some(home) => Ok(PathBuf::from(home).join(".agent-vault")),
-            None => Err(Failure::new("HOME is not set").with_hint("set HOME to a writable directory")),
-        }
+    /// What the client keeps between commands.
+    pub fn state(&self) -> State {
+        State::of(self.var("HOME").as_deref().map(Path::new))
+    }
+
+    /// Whether results may be coloured: on a terminal, unless a person said otherwise.
+    pub fn wants_colour(&self) -> bool {
+        std::io::stdout().is_terminal()
+            && self.var("NO_COLOR").is_none()
+            && self.var("TERM").is_none_or(|term| term != "dumb")
     }
 
     /// Whether a person may be asked.

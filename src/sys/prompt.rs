@@ -16,11 +16,12 @@ pub enum Echo {
 /// Asks on the controlling terminal, whatever stdin and stdout are, and returns the line that is typed.
 pub fn ask(question: &str, echo: Echo) -> io::Result<Vec<u8>> {
     let mut terminal = OpenOptions::new().read(true).write(true).open("/dev/tty")?;
-    terminal.write_all(question.as_bytes())?;
+    // Before the question: whoever answers it at once is not shown either, and nothing of it is lost.
     let hidden = match echo {
         Echo::Hidden => Some(Hidden::start(&terminal)?),
         Echo::Shown => None,
     };
+    terminal.write_all(question.as_bytes())?;
     let mut line = Vec::new();
     let read = BufReader::new(&terminal).read_until(b'\n', &mut line);
     if hidden.is_some() {

@@ -158,6 +158,12 @@ impl fmt::Display for Invalid {
 
 impl std::error::Error for Invalid {}
 
+/// Splits `host[:port][/path]` as it is written, unchecked: a port may be out of range.
+pub fn split_host(inline: &str) -> (String, Option<u64>, String) {
+    let host::Parts { host, port, path } = host::Parts::split(inline, "");
+    (host, port, path)
+}
+
 /// Whether a text is a credential key: `^[A-Z][A-Z0-9_]*$`.
 pub fn is_credential_key(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_uppercase())

@@ -1,0 +1,113 @@
+//! What a person is asked, and what comes through stdin in a person's place.
+//!
+//! A question is asked at the terminal itself, so that stdout holds results alone.
+
+use std::io::{self, Read as _};
+
+use super::World;
+use crate::failure::Failure;
+use crate::secret::Secret;
+use crate::sys::prompt::{self, Echo};
+
+/// Most that is read from stdin or a file: a request body of the broker's largest size (contract A.1).
+pub(super) const MAX_INPUT_BYTES: u64 = 1024 * 1024;
+
+/// A person's yes or no to something that cannot be taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Consent {
+    Given,
+    Declined,
+}
+
+/// Asks for a y; anything else declines.
+pub(super) fn consent(world: &World<'_>, is_given: bool, question: &str) -> Result<Consent, Failure> {
+    consent_by(world, is_given, &format!("{question} [y/N] "), |answer| {
+        answer.eq_ignore_ascii_case("y") || answer.eq_ignore_ascii_case("yes")
+    })
+}
+
+/// Asks for the name of what is to go.
+pub(super) fn consent_by_name(
+    world: &World<'_>,
+    is_given: bool,
+    question: &str,
+    name: &str,
+) -> Result<Consent, Failure> {
+    consent_by(world, is_given, &format!("{question} Type its name to confirm: "), |answer| answer == name)
+}
+
+fn consent_by(
+    world: &World<'_>,
+    is_given: bool,
+    prompt: &str,
+    is_yes: impl Fn(&str) -> bool,
+) -> Result<Consent, Failure> {
+    if is_given {
+        return Ok(Consent::Given);
+    }
+    if !world.is_interactive() {
+        return Err(Failure::usage("there is no terminal to confirm this at: pass --yes"));
+    }
+    Ok(if is_yes(&line(prompt)?) { Consent::Given } else { Consent::Declined })
+}
+
+/// Asks for a line.
+pub(super) fn line(question: &str) -> Result<String, Failure> {
+    let typed = prompt::ask(question, Echo::Shown).map_err(|error| unanswered(&error))?;
+    let text = String::from_utf8(typed).map_err(|_| Failure::new("what was typed is not UTF-8 text"))?;
+    Ok(text.trim().to_owned())
+}
+
+/// Asks for a line that is not shown while it is typed.
+pub(super) fn hidden(question: &str) -> Result<Secret, Failure> {
+    prompt::ask(question, Echo::Hidden).map(Secret::new).map_err(|error| unanswered(&error))
+}
+
+/// Everything on stdin, less one line break at its end.
+pub(super) fn stdin() -> Result<Secret, Failure> {
+    Ok(without_line_break(stdin_bytes()?))
+}
+
+/// Everything on stdin.
+pub(super) fn stdin_bytes() -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    io::stdin()
+        .lock()
+        .take(MAX_INPUT_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| unreadable(&error))?;
+    if bytes.len() as u64 > MAX_INPUT_BYTES {
+        return Err(Failure::new("what is on stdin is longer than 1 MiB"));
+    }
+    Ok(bytes)
+}
+
+/// A line without the break that ended it: an editor's or `echo`'s, not part of a secret.
+pub(super) fn without_line_break(mut bytes: Vec<u8>) -> Secret {
+    if bytes.pop_if(|last| *last == b'\n').is_some() {
+        bytes.pop_if(|last| *last == b'\r');
+    }
+    Secret::new(bytes)
+}
+
+fn unanswered(error: &io::Error) -> Failure {
+    Failure::new(format!("cannot ask at the terminal: {error}"))
+}
+
+fn unreadable(error: &io::Error) -> Failure {
+    Failure::new(format!("cannot read stdin: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_break_is_taken_off() {
+        for (given, left) in
+            [("x\n", "x"), ("x\r\n", "x"), ("x\n\n", "x\n"), ("x\r", "x\r"), ("a\nb", "a\nb"), ("", "")]
+        {
+            assert_eq!(without_line_break(given.as_bytes().to_vec()), Secret::from(left), "{given:?}");
+        }
+    }
+}
