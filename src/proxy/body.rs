@@ -24,7 +24,7 @@ pub(super) enum Transform {
     /// Placeholders are replaced.
     Replace(Stream),
     /// Chunk signatures are made again.
-    Resign(Resigner),
+    Resign(Box<Resigner>),
 }
 
 impl Transform {
@@ -81,7 +81,7 @@ impl<'f> Body<'f> {
 
     /// Signs the chunks of an `aws-chunked` body again; nothing of it has passed yet.
     pub(super) fn resign(&mut self, chunks: Resigner) {
-        self.transform = Some(Transform::Resign(chunks));
+        self.transform = Some(Transform::Resign(Box::new(chunks)));
     }
 
     /// Keeps trailers from bringing these fields along.
