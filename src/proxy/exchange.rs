@@ -251,10 +251,12 @@ impl Attempt<'_> {
         if is_reusable && upstream.channel.received().is_empty() && upstream.channel.backlog() == 0 {
             self.proxy.upstreams.checkin(self.key.clone(), upstream.channel, Instant::now());
         }
-        if !is_uploaded {
-            peer::linger(client, Deadline::after(LINGER_TIME));
-        }
         let after = if is_uploaded { after } else { After::Close };
+        if after == After::Close {
+            // A proper goodbye tells a complete response from a cut; a peer that has left needs none.
+            let patience = if is_uploaded { Duration::ZERO } else { LINGER_TIME };
+            peer::linger(client, Deadline::after(patience));
+        }
         Ok(Ended { status, after, error: None })
     }
 
