@@ -13,7 +13,7 @@ pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_agent-vault");
 
 /// What the owner logs in with, in every test.
 const OWNER: &str = "owner@example.test";
-const OWNER_PASSWORD: &str = "correct horse battery";
+pub(crate) const OWNER_PASSWORD: &str = "correct horse battery";
 
 /// A running broker with an owner who is logged in.
 #[derive(Debug)]
@@ -93,10 +93,15 @@ impl Broker {
     }
 
     #[track_caller]
-    fn cli_with_stdin(&self, args: &[&str], stdin: &str) -> Ended {
+    pub(crate) fn cli_with_stdin(&self, args: &[&str], stdin: &str) -> Ended {
+        run(&mut self.operator(args), format!("{stdin}\n").as_bytes()).expect_success()
+    }
+
+    /// An operator's command, not yet run.
+    pub(crate) fn operator(&self, args: &[&str]) -> Command {
         let mut command = bare(Path::new(BINARY), &self.operator_home());
         command.args(args).env("AGENT_VAULT_ADDR", &self.address);
-        run(&mut command, format!("{stdin}\n").as_bytes()).expect_success()
+        command
     }
 
     /// `agent-vault run --`, in agent mode for the vault `default`; the caller adds the child's words.
@@ -126,7 +131,8 @@ impl Broker {
         self.server.pid()
     }
 
-    fn operator_home(&self) -> PathBuf {
+    /// Where the operator's login is saved.
+    pub(crate) fn operator_home(&self) -> PathBuf {
         self.home.dir("operator")
     }
 }

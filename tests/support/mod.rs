@@ -11,13 +11,15 @@ mod process;
 mod readme;
 pub(crate) mod rig;
 mod stand_in;
+mod terminal;
 mod tools;
 
-pub(crate) use broker::{BINARY, Broker, bare};
+pub(crate) use broker::{BINARY, Broker, OWNER_PASSWORD, bare};
 pub(crate) use origin::{Origin, Received};
 pub(crate) use process::{Ended, PATIENCE, Running, TempDir, run};
 pub(crate) use readme::{blocks, readme_block, repository_file};
 pub(crate) use stand_in::{CA_PEM, Run, StandIn, TOKEN, answer, eventually};
+pub(crate) use terminal::Terminal;
 pub(crate) use tools::{find, need, search_path, skip, succeeds, target_dir};
 
 /// A credential no program invents, so that finding it anywhere is finding a leak.
