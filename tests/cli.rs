@@ -387,7 +387,7 @@ fn a_wrong_command_line_ends_with_2_and_asks_nothing() {
         ("vault agent set-role bot", "missing flag: --role"),
         ("auth login --password-stdin", "--password-stdin requires --email"),
         ("vault credential set A=- B=-", "only one value can be read from stdin"),
-        ("vault list --address broker:1", "broker address: \"broker:1\" is not an http:// or https:// URL"),
+        ("vault list --address broker:1", "\"broker:1\" is not an http:// or https:// URL"),
     ] {
         let ended = run(stand_in.bare().args(line.split(' ')), b"");
         refused(&ended, 2, message);
@@ -414,4 +414,46 @@ fn an_answer_that_is_not_a_brokers_is_told_apart() {
     let ended = run(stand_in.bare().args(["vault", "service", "remove", "s.com", "--yes"]), b"");
     refused(&ended, 1, "which one?\nhint: use one of the names: a (s.com/a), b (s.com)");
     assert!(Path::new(&stand_in.home().join(".agent-vault/session.json")).exists());
+}
+
+#[test]
+fn a_person_registers_and_logs_in_at_a_terminal() {
+    if need("a_person_registers_and_logs_in_at_a_terminal", "setsid", SETSID).is_none() {
+        return;
+    }
+    let stand_in = StandIn::start();
+    let made = r#"{"message":"Owner account created.","token":"av_sess_one","expires_at":""}"#;
+    stand_in.answers("POST /v1/auth/register", answer(201, &[], made));
+    stand_in.answers("POST /v1/auth/login", answer(200, &[], r#"{"token":"av_sess_two"}"#));
+    let at = |verb| {
+        let mut command = stand_in.bare();
+        command.args(["auth", verb, "--address", &stand_in.address(), "--device-label", "desk"]);
+        Terminal::start(&command)
+    };
+    let session = || fs::read_to_string(stand_in.home().join(".agent-vault/session.json")).unwrap();
+
+    let mut person = at("register");
+    person.awaits("Email: ").types("a@b.c").awaits("New password: ").types("one password");
+    person.awaits("The same again: ").types("another");
+    let (code, shown) = person.end();
+    assert!(code == Some(1) && shown.ends_with("the two passwords are not the same\r\n"), "{shown}");
+    assert_eq!(stand_in.lines(), [""; 0]);
+
+    let mut person = at("register");
+    person.awaits("Email: ").types("a@b.c").awaits("New password: ").types("one password");
+    person.awaits("The same again: ").types("one password");
+    let (code, shown) = person.end();
+    assert!(code == Some(0) && !shown.contains("one password"), "{shown}");
+    assert!(session().contains("av_sess_one"));
+
+    let mut person = at("login");
+    person.awaits("Email: ").types("a@b.c").awaits("Password: ").types("one password");
+    assert_eq!(person.end().0, Some(0));
+    assert!(session().contains("av_sess_two"));
+    for sent in stand_in.requests() {
+        let body: Value = serde_json::from_slice(&sent.body).expect("JSON");
+        let expected =
+            serde_json::json!({"email": "a@b.c", "password": "one password", "device_label": "desk"});
+        assert_eq!(body, expected, "{}", sent.target);
+    }
 }

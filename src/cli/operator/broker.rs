@@ -52,7 +52,7 @@ impl Reach {
         let roots = file.map(|file| entry::read_broker_ca(Path::new(&file))).transpose()?;
         let proxy = ProxyVars::read(|name| world.var(name));
         Client::new(&Settings { address, extra_roots: roots.as_deref(), proxy })
-            .map_err(|error| Failure::usage(format!("broker address: {error}")))
+            .map_err(|error| Failure::usage(error.to_string()))
     }
 }
 
