@@ -248,6 +248,42 @@ fn capture(pattern: &str, path: &str) -> Option<Vec<String>> {
 mod tests {
     use super::*;
 
+    /// Answers `POST /v1/auth/register` and `GET /v1/status` of a broker with this address.
+    fn first_answers(base_url: &str) -> (Answer, Answer) {
+        let (_dir, store) = crate::store::scratch();
+        let settings = Settings {
+            base_url: base_url.to_owned(),
+            is_base_url_chosen: true,
+            internal_names: InternalNames::Refused,
+            trusted_proxies: Vec::new(),
+        };
+        let api = Api::new(Arc::new(store), settings);
+        let request = |method: &str, path: &str, body: &str| Request {
+            method: method.to_owned(),
+            path: path.to_owned(),
+            query: String::new(),
+            fields: Vec::new(),
+            body: Some(zeroize::Zeroizing::new(body.as_bytes().to_vec())),
+            peer: IpAddr::from([127, 0, 0, 1]),
+        };
+        let form = r#"{"email":"a@b.c","password":"password"}"#;
+        (
+            api.handle(&request("POST", "/v1/auth/register", form)),
+            api.handle(&request("GET", "/v1/status", "")),
+        )
+    }
+
+    #[test]
+    fn a_chosen_address_is_announced_and_https_makes_the_cookie_secure() {
+        for (base_url, is_secure) in [("https://av.example.com", true), ("http://broker:14321", false)] {
+            let (registered, status) = first_answers(base_url);
+            let cookie = registered.fields.iter().find(|(name, _)| *name == "Set-Cookie");
+            assert_eq!(cookie.is_some_and(|(_, value)| value.ends_with("; Secure")), is_secure);
+            let status: serde_json::Value = serde_json::from_slice(&status.body).unwrap();
+            assert_eq!(status["base_url"], base_url);
+        }
+    }
+
     #[test]
     fn parameters_are_decoded_after_the_split() {
         let capture = |path| capture("/v1/vaults/{}/services/{}", path);

@@ -232,9 +232,9 @@ impl std::error::Error for Error {
     }
 }
 
-/// A store in a fresh directory, for the tests of this room.
+/// A store in a fresh directory, for unit tests.
 #[cfg(test)]
-fn scratch() -> (tempfile::TempDir, Store) {
+pub(crate) fn scratch() -> (tempfile::TempDir, Store) {
     let dir = tempfile::tempdir().unwrap();
     let store = Locked::open(dir.path()).unwrap().unlock(None).unwrap();
     (dir, store)

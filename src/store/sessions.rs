@@ -233,3 +233,62 @@ fn minted_from(row: &Row<'_>) -> rusqlite::Result<Minted> {
         expires_at: row.get(7)?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::accounts::Device;
+    use crate::store::password::PasswordHash;
+    use crate::store::scratch;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn login(store: &Store, now: Timestamp) -> Secret {
+        let hash = PasswordHash::new(&Secret::from("password")).unwrap();
+        let device = Device { label: Some("laptop"), ip: Some("1.1.1.1"), user_agent: Some("first") };
+        store.register_owner("a@b.c", &hash, device, now).unwrap().unwrap().token
+    }
+
+    fn is_live(store: &Store, token: &Secret, now: Timestamp) -> bool {
+        matches!(store.standing(token, None, None, now).unwrap(), Standing::Live(_))
+    }
+
+    #[test]
+    fn a_login_idles_out_and_ends_after_a_year() {
+        let (_dir, store) = scratch();
+        let start = Timestamp::now();
+        let token = login(&store, start);
+        let idle = start.plus(HOUR * 24 * 30 + Duration::from_secs(1));
+        assert!(matches!(store.standing(&token, None, None, idle).unwrap(), Standing::Expired));
+        // Used every twenty days it lives, but not beyond its year.
+        for days in (20..=360).step_by(20) {
+            assert!(is_live(&store, &token, start.plus(HOUR * 24 * days)), "day {days}");
+        }
+        assert!(!is_live(&store, &token, start.plus(HOUR * 24 * 366)));
+        assert!(matches!(store.standing(&Secret::from("x"), None, None, start).unwrap(), Standing::Unknown));
+    }
+
+    #[test]
+    fn a_use_is_noted_once_a_minute_and_never_with_less() {
+        let (_dir, store) = scratch();
+        let start = Timestamp::now();
+        let token = login(&store, start);
+        let seen = || -> (String, String, Timestamp) {
+            store
+                .read(|connection| {
+                    let sql = "SELECT last_ip, last_user_agent, last_used_at FROM sessions";
+                    Ok(connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?)
+                })
+                .unwrap()
+        };
+        let visit = |ip, agent, seconds| {
+            let now = start.plus(Duration::from_secs(seconds));
+            assert!(matches!(store.standing(&token, ip, agent, now).unwrap(), Standing::Live(_)));
+        };
+        visit(Some("2.2.2.2"), Some("second"), 60);
+        assert_eq!(seen(), ("1.1.1.1".to_owned(), "first".to_owned(), start));
+        visit(Some("3.3.3.3"), None, 61);
+        let noted = start.plus(Duration::from_secs(61));
+        assert_eq!(seen(), ("3.3.3.3".to_owned(), "first".to_owned(), noted));
+    }
+}

@@ -1,0 +1,15 @@
+//! Promise: the control API answers as the contract says, on the real binary. Numbers in comments are the
+//! contract's edge cases (control plane, section J).
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod accounts;
+mod agents;
+mod credentials;
+mod discovery;
+mod services;
+mod sessions;
+mod site;
+mod transport;
+mod vaults;

@@ -1,0 +1,262 @@
+//! Promise: the broker starts, refuses to start, stops and survives as the contract says
+//! (control plane, sections C.3, D.2 and cases 103 to 107, 115).
+
+#[path = "support/mod.rs"]
+mod support;
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use support::{BINARY, Ended, Running, TempDir, bare, run};
+
+const LISTENING: &str = "Agent Vault server listening on ";
+const PASSWORD: (&str, &str) = ("AGENT_VAULT_MASTER_PASSWORD", "a master password of tests");
+
+fn server(home: &TempDir, vars: &[(&str, &str)]) -> Command {
+    let mut command = bare(Path::new(BINARY), home.path());
+    command.args(["server", "--port", "0", "--mitm-port", "auto"]).envs(vars.iter().copied());
+    command
+}
+
+/// Starts a server that has to come up.
+fn start(home: &TempDir, vars: &[(&str, &str)]) -> (Running, String) {
+    let mut running = Running::start(&mut server(home, vars));
+    let address = running.line_after(LISTENING);
+    (running, address)
+}
+
+/// Runs a server that has to fail.
+fn refusal(home: &TempDir, vars: &[(&str, &str)]) -> Ended {
+    let ended = run(&mut server(home, vars), b"");
+    assert_eq!(ended.stdout, "", "{}", ended.stderr);
+    ended
+}
+
+fn cli(home: &TempDir, args: &[&str], vars: &[(&str, &str)], stdin: &str) -> Ended {
+    run(bare(Path::new(BINARY), home.path()).args(args).envs(vars.iter().copied()), stdin.as_bytes())
+}
+
+fn signal(running: &Running, name: &str) {
+    let pid = running.pid().to_string();
+    assert!(Command::new("kill").args([name, &pid]).status().expect("kill runs").success());
+}
+
+fn pid_file(home: &TempDir) -> std::path::PathBuf {
+    home.join(".agent-vault/agent-vault.pid")
+}
+
+#[test]
+fn a_signal_ends_it_in_order() {
+    for name in ["-TERM", "-INT"] {
+        let home = TempDir::new();
+        let (mut running, _) = start(&home, &[]);
+        assert_eq!(fs::read_to_string(pid_file(&home)).expect("a PID file"), running.pid().to_string());
+        assert_eq!(fs::metadata(pid_file(&home)).expect("a PID file").permissions().mode() & 0o777, 0o600);
+        signal(&running, name);
+        assert_eq!(running.wait().code(), Some(0), "{}", running.output());
+        assert!(!pid_file(&home).exists());
+    }
+}
+
+#[test]
+fn a_second_server_is_refused_before_anything_is_asked() {
+    // 115
+    let home = TempDir::new();
+    let (running, _) = start(&home, &[PASSWORD]);
+    let ended = refusal(&home, &[]);
+    assert_eq!(ended.code(), Some(1));
+    assert!(
+        ended.stderr.starts_with(&format!("server is already running (PID {})", running.pid())),
+        "{}",
+        ended.stderr
+    );
+    assert!(pid_file(&home).exists());
+}
+
+#[test]
+fn stop_ends_it_and_says_when_there_is_none() {
+    let home = TempDir::new();
+    let (mut running, _) = start(&home, &[]);
+    let pid = running.pid();
+    let ended = cli(&home, &["server", "stop"], &[], "").expect_success();
+    assert_eq!(ended.stderr, format!("Stopping server (PID {pid})...\n"));
+    assert!(ended.stdout.starts_with('✓'));
+    assert_eq!(running.wait().code(), Some(0));
+    let ended = cli(&home, &["server", "stop"], &[], "");
+    assert_eq!(ended.code(), Some(1));
+    assert!(ended.stderr.starts_with("server is not running (no "), "{}", ended.stderr);
+}
+
+#[test]
+fn a_number_left_by_a_crash_is_no_server() {
+    let home = TempDir::new();
+    let (mut running, _) = start(&home, &[]);
+    signal(&running, "-KILL");
+    running.wait();
+    assert!(pid_file(&home).exists());
+    // The number of a process that lives, as after a restart of a container.
+    fs::write(pid_file(&home), std::process::id().to_string()).expect("a PID file");
+    let (_running, _) = start(&home, &[]);
+}
+
+#[test]
+fn a_port_that_is_taken_is_fatal_and_named() {
+    let home = TempDir::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = taken.local_addr().expect("an address").port().to_string();
+    let mut command = bare(Path::new(BINARY), home.path());
+    let ended = run(command.args(["server", "--port", &port]), b"");
+    assert_eq!(ended.code(), Some(1));
+    assert!(
+        ended.stderr.contains(&format!("cannot listen on 127.0.0.1:{port}: address in use\nhint: ")),
+        "{}",
+        ended.stderr
+    );
+    assert!(!pid_file(&home).exists());
+}
+
+#[test]
+fn only_the_right_password_opens_the_store() {
+    // 104
+    let home = TempDir::new();
+    drop(start(&home, &[PASSWORD]));
+    let ended = refusal(&home, &[("AGENT_VAULT_MASTER_PASSWORD", "another one")]);
+    assert!(ended.stderr.starts_with("wrong master password\nhint: "), "{}", ended.stderr);
+    let ended = refusal(&home, &[]);
+    assert!(ended.stderr.starts_with("the store is protected by a master password"), "{}", ended.stderr);
+    let file = home.write("password", &format!("{}\n", PASSWORD.1));
+    let file = file.to_str().expect("a UTF-8 path");
+    drop(start(&home, &[("AGENT_VAULT_MASTER_PASSWORD_FILE", file)]));
+}
+
+#[test]
+fn without_a_password_it_says_so_at_every_start() {
+    let home = TempDir::new();
+    for _ in 0..2 {
+        let (mut running, _) = start(&home, &[]);
+        assert!(running.output().contains("NO MASTER PASSWORD"));
+    }
+    // A password for a store that has none changes nothing, and the warning stays.
+    let (mut running, _) = start(&home, &[PASSWORD]);
+    assert!(running.output().contains("NO MASTER PASSWORD"));
+    let sealed = TempDir::new();
+    let (mut running, _) = start(&sealed, &[PASSWORD]);
+    assert!(!running.output().contains("NO MASTER PASSWORD"));
+}
+
+#[test]
+fn the_password_may_come_from_stdin() {
+    let home = TempDir::new();
+    let feed = |line: &str| {
+        let mut command = server(&home, &[]);
+        let mut child = command
+            .arg("--password-stdin")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the server starts");
+        let mut stdin = child.stdin.take().expect("stdin is piped");
+        stdin.write_all(line.as_bytes()).expect("the server reads");
+        drop(stdin);
+        let mut stdout = std::io::BufReader::new(child.stdout.take().expect("stdout is piped"));
+        let mut shown = String::new();
+        std::io::BufRead::read_line(&mut stdout, &mut shown).expect("text");
+        child.kill().expect("a child of ours");
+        let output = child.wait_with_output().expect("a child of ours");
+        (shown, String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (shown, stderr) = feed("");
+    assert_eq!(shown, "");
+    assert!(stderr.starts_with("--password-stdin: stdin ended before a line came"), "{stderr}");
+    assert!(feed("hunter22\nrest").0.starts_with(LISTENING));
+    assert!(feed("hunter22\r\n").0.starts_with(LISTENING));
+    assert!(feed("hunter2\n").1.starts_with("wrong master password"));
+}
+
+#[test]
+fn every_bad_setting_is_told_at_once() {
+    let home = TempDir::new();
+    let ended = refusal(
+        &home,
+        &[("AGENT_VAULT_DEV_MODE", "perhaps"), ("AGENT_VAULT_ADDR", "x"), ("DATABASE_URL", "postgres://x")],
+    );
+    assert_eq!(ended.code(), Some(2));
+    for name in ["AGENT_VAULT_DEV_MODE", "AGENT_VAULT_ADDR", "DATABASE_URL"] {
+        assert!(ended.stderr.contains(name), "{}", ended.stderr);
+    }
+    assert!(!home.join(".agent-vault").exists());
+}
+
+#[test]
+fn half_a_root_is_never_made_whole_by_guessing() {
+    // 107
+    let home = TempDir::new();
+    drop(start(&home, &[]));
+    fs::remove_file(home.join(".agent-vault/ca/ca.key.enc")).expect("a key file");
+    let (mut running, _) = start(&home, &[]);
+    running.line_after("No owner account yet");
+    let output = running.output();
+    assert!(
+        output.contains("warning: transparent proxy disabled (CA init failed: inconsistent CA state in ")
+    );
+    assert!(!output.contains("transparent proxy listening"));
+    assert!(!home.join(".agent-vault/ca/ca.key.enc").exists());
+}
+
+#[test]
+fn the_root_stays_the_same_over_restarts() {
+    let home = TempDir::new();
+    let fetch = || {
+        let (_running, address) = start(&home, &[PASSWORD]);
+        cli(&home, &["ca", "fetch", "--address", &address], &[], "").expect_success().stdout
+    };
+    let first = fetch();
+    assert!(first.starts_with("-----BEGIN CERTIFICATE-----"));
+    assert_eq!(first, fetch());
+}
+
+#[test]
+fn what_was_acknowledged_survives_a_kill() {
+    // 103
+    let home = TempDir::new();
+    let keys: Vec<String> = (0..20).map(|number| format!("KEY_{number}")).collect();
+    let (mut running, address) = start(&home, &[PASSWORD]);
+    let vars = [("AGENT_VAULT_ADDR", address.as_str())];
+    let register = ["auth", "register", "--email", "a@b.test", "--password-stdin"];
+    cli(&home, &register, &vars, "correct horse\n").expect_success();
+    for key in &keys {
+        let pair = format!("{key}=value of {key}");
+        cli(&home, &["vault", "credential", "set", &pair], &vars, "").expect_success();
+    }
+    signal(&running, "-KILL");
+    running.wait();
+    let (_running, address) = start(&home, &[PASSWORD]);
+    let vars = [("AGENT_VAULT_ADDR", address.as_str())];
+    let login = ["auth", "login", "--email", "a@b.test", "--password-stdin"];
+    cli(&home, &login, &vars, "correct horse\n").expect_success();
+    let shown = cli(&home, &["vault", "credential", "list", "--reveal"], &vars, "").expect_success().stdout;
+    for key in &keys {
+        assert!(shown.contains(&format!("value of {key}")), "{key} is missing in:\n{shown}");
+    }
+}
+
+#[test]
+fn its_environment_and_memory_give_no_password_away() {
+    let home = TempDir::new();
+    let (running, _) = start(
+        &home,
+        &[
+            PASSWORD,
+            ("AGENT_VAULT_OWNER_EMAIL", "a@b.test"),
+            ("AGENT_VAULT_OWNER_PASSWORD", "the owner's own password"),
+        ],
+    );
+    let environ = fs::read(format!("/proc/{}/environ", running.pid())).unwrap_or_default();
+    for secret in [PASSWORD.1, "the owner's own password"] {
+        assert!(!support::contains(&environ, secret), "{secret}");
+    }
+}
