@@ -40,10 +40,6 @@ const SECURITY_FIELDS: &[(&str, &str)] = &[
     ),
 ];
 
-/// Tier AUTH: attempts per address and per account (contract A.2).
-const AUTH_MAX: u32 = 50;
-const AUTH_WINDOW: Duration = Duration::from_secs(5 * 60);
-
 /// How the API is run.
 #[derive(Debug)]
 pub struct Settings {
@@ -54,6 +50,16 @@ pub struct Settings {
     pub internal_names: InternalNames,
     /// Peers whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<Cidr>,
+    /// Attempts to prove an identity, per address and per account (tier AUTH, contract A.2). `None`
+    /// switches the limit off.
+    pub attempts: Option<Attempts>,
+}
+
+/// So many attempts in any span of this length.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempts {
+    pub max: u32,
+    pub span: Duration,
 }
 
 /// The root and port of a proxy that is listening.
@@ -70,7 +76,7 @@ pub struct Api {
     proxy: OnceLock<ProxyNotice>,
     /// Set once an account exists: it never goes back.
     has_users: AtomicBool,
-    auth_window: Mutex<Windows>,
+    attempts: Option<Mutex<Windows>>,
     /// One key derivation at a time: each takes 64 MiB.
     derivation: Mutex<()>,
 }
@@ -116,12 +122,13 @@ struct Route {
 
 impl Api {
     pub fn new(store: Arc<Store>, settings: Settings) -> Self {
+        let attempts = settings.attempts.map(|limit| Mutex::new(Windows::new(limit.max, limit.span)));
         Self {
             store,
             settings,
             proxy: OnceLock::new(),
             has_users: AtomicBool::new(false),
-            auth_window: Mutex::new(Windows::new(AUTH_MAX, AUTH_WINDOW)),
+            attempts,
             derivation: Mutex::new(()),
         }
     }
@@ -172,8 +179,9 @@ impl Api {
 
     /// Counts an attempt to prove an identity against a key; refuses past the tier's limit.
     fn admit_attempt(&self, key: &str, message: &str) -> Result<(), Refusal> {
-        let mut window = self.auth_window.lock().unwrap_or_else(PoisonError::into_inner);
-        window.admit(key, Instant::now()).map_err(|refused| refusal::too_many(message, refused))
+        let Some(windows) = &self.attempts else { return Ok(()) };
+        let mut windows = windows.lock().unwrap_or_else(PoisonError::into_inner);
+        windows.admit(key, Instant::now()).map_err(|refused| refusal::too_many(message, refused))
     }
 }
 
@@ -256,6 +264,7 @@ mod tests {
             is_base_url_chosen: true,
             internal_names: InternalNames::Refused,
             trusted_proxies: Vec::new(),
+            attempts: None,
         };
         let api = Api::new(Arc::new(store), settings);
         let request = |method: &str, path: &str, body: &str| Request {

@@ -9,7 +9,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::{Api, Request, refusal};
 use crate::http1::framing::Framing;
@@ -113,8 +113,10 @@ impl Client {
         };
         let was_read = body.is_some();
         let request = request_from(&self.head, body, self.peer);
-        let answer = self.api.handle(&request);
+        let mut answer = self.api.handle(&request);
         let after = self.send(&answer, &request.method, after);
+        // It may have held a token or a credential.
+        answer.body.zeroize();
         if !was_read {
             peer::linger(&mut self.channel, Deadline::after(DRAIN_TIME));
         }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::api::serve::Control;
-use crate::api::{self, Api, ProxyNotice};
+use crate::api::{self, Api, Attempts, ProxyNotice};
 use crate::authority::Authority;
 use crate::config::server::{ProxyPort, SECRET_VARIABLES, Settings};
 use crate::failure::Failure;
@@ -71,6 +71,10 @@ pub fn run(mut settings: Settings) -> Result<(), Failure> {
             is_base_url_chosen: settings.base_url.is_some(),
             internal_names: settings.internal_names,
             trusted_proxies: settings.trusted_proxies.clone(),
+            attempts: settings
+                .limits
+                .rates
+                .map(|rates| Attempts { max: rates.auth_max, span: rates.auth_window }),
         },
     ));
     let mut reactor = Reactor::new(settings.connections).map_err(|error| cannot("start", &error))?;

@@ -2,7 +2,7 @@
 //!
 //! One SQLite file in WAL mode. Everything that changes state goes through one connection and one
 //! transaction that is on disk before the call returns, so a crash loses nothing that was acknowledged.
-//! The proxy's path reads memory: [`directory`] caches what tokens may do and each vault's rules, and
+//! The proxy's path reads memory: `directory` caches what tokens may do and each vault's rules, and
 //! every change that bears on either drops what it made stale before it returns.
 //! Credential values are sealed before they reach a statement; tokens are kept as hashes only.
 

@@ -127,6 +127,16 @@ fn too_many_attempts_are_refused_with_a_time() {
 }
 
 #[test]
+fn the_limit_of_attempts_can_be_switched_off() {
+    // 102
+    let site = Site::start_with(&[], &[("AGENT_VAULT_RATELIMIT_PROFILE", "off")]);
+    site.owner();
+    for _ in 0..60 {
+        site.nobody().post("/v1/auth/login", &json!({"email": "", "password": ""})).expect(400);
+    }
+}
+
+#[test]
 fn a_forwarded_address_counts_only_from_a_trusted_proxy() {
     // 18
     let attempt = |site: &Site, from: &str| {
