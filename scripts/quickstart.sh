@@ -114,7 +114,7 @@ run_app() {
     printf '   agent-vault run -- %s\n' "${app[*]}" >&2
     mkdir "$work/app"
     # shellcheck disable=SC2016 # the child's shell expands these
-    local look='"$@" && cat "/proc/$$/environ" "/proc/$PPID/environ" "/proc/$PPID/cmdline" "$SSL_CERT_FILE" || :'
+    local look='"$@" || exit; cat "/proc/$$/environ" "/proc/$PPID/environ" "/proc/$PPID/cmdline" "$SSL_CERT_FILE" || :'
     isolated HOME="$work/app" AGENT_VAULT_ADDR="$address" AGENT_VAULT_TOKEN="$token" AGENT_VAULT_VAULT=demo \
         "$built/agent-vault" run -- sh -c "$look" sh "${app[@]}" > "$work/app.log" 2>&1 ||
         fail "the app did not run"
@@ -130,6 +130,7 @@ show() {
     if grep -qi '^> authorization:' "$work/app.log"; then
         fail "the app sent a credential of its own"
     fi
+    grep -qa "HTTPS_PROXY=http://" "$work/app.log" || fail "the app's environment was not seen"
     if grep -qaF -e "$KEY" -e "$token" "$work/app.log"; then
         fail "a secret is visible to the app"
     fi
