@@ -121,6 +121,18 @@ fn refusals_have_their_status_and_reason() {
 }
 
 #[test]
+fn a_client_may_bring_its_credential_on_the_second_try() {
+    let origin = Origin::plain();
+    let rig = rig_for(bearer(HOST, Some(origin.port())));
+    let mut client = rig.connect();
+    let url = format!("http://{HOST}:{}/", origin.port());
+    write!(client, "GET {url} HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+    assert!(read_answer(&mut client).0.starts_with("HTTP/1.1 407 "));
+    write!(client, "GET {url} HTTP/1.1\r\nHost: h\r\n{AUTH}\r\n").unwrap();
+    assert!(read_answer(&mut client).0.starts_with("HTTP/1.1 200 "));
+}
+
+#[test]
 fn malformed_requests_are_refused_and_the_connection_ends() {
     let rig = rig_for(bearer(HOST, None));
     let url = format!("POST http://{HOST}/ HTTP/1.1\r\nHost: h\r\n{AUTH}");

@@ -3,11 +3,10 @@
 //! Every phase has its deadline (contract A.1), a body is read into memory up to its limit and not
 //! beyond, and between requests a quiet connection is parked.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use zeroize::{Zeroize as _, Zeroizing};
 
@@ -16,20 +15,17 @@ use crate::http1::framing::Framing;
 use crate::http1::head::RequestHead;
 use crate::http1::respond::{After, Answer};
 use crate::net::Deadline;
-use crate::net::channel::{Channel, wait_readable};
-use crate::net::reactor::{Connection, Next, Service};
+use crate::net::channel::Channel;
+use crate::net::reactor::{Connection, Service};
 use crate::net::tcp::TcpChannel;
+use crate::peer::conversation::{self, Conversation, Served};
 use crate::peer::{self, ReadError};
 
 /// Contract A.1.
 const HEAD_TIME: Duration = Duration::from_secs(10);
 const REQUEST_TIME: Duration = Duration::from_secs(30);
 const WRITE_TIME: Duration = Duration::from_secs(60);
-const IDLE_TIME: Duration = Duration::from_secs(120);
 const MAX_BODY_BYTES: usize = 1024 * 1024;
-
-/// A thread waits this long for the next request before the connection is parked.
-const LINGER: Duration = Duration::from_millis(100);
 
 /// How long a client may keep sending a body that is not read, so that it sees the answer.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
@@ -43,13 +39,14 @@ impl Service for Control {
         // A v4 client of a dual-stack listener is known by its v4 address.
         let peer = peer.ip().to_canonical();
         let api = Arc::clone(&self.0);
-        Ok(Box::new(Client { api, channel, peer, head: Box::default(), served: 0 }))
+        Ok(Box::new(Served::new(Client { api, channel, peer, head: Box::default() })))
     }
 
-    fn refuse(&self, mut stream: TcpStream) {
-        let answer = refusal::error_answer(503, "too many connections").with("Retry-After", "1");
-        // The client may be gone already; there is nobody else to tell.
-        drop(stream.write_all(&answer.to_bytes("", After::Close)));
+    fn refuse(&self, stream: TcpStream) {
+        conversation::turn_away(
+            stream,
+            &refusal::error_answer(503, "too many connections").with("Retry-After", "1"),
+        );
     }
 }
 
@@ -59,33 +56,15 @@ struct Client {
     channel: TcpChannel,
     peer: IpAddr,
     head: Box<RequestHead>,
-    served: u64,
 }
 
-impl Connection for Client {
-    fn socket(&self) -> BorrowedFd<'_> {
-        self.channel.socket()
+impl Conversation for Client {
+    fn channel(&self) -> &dyn Channel {
+        &self.channel
     }
 
-    fn run(mut self: Box<Self>) -> Next {
-        loop {
-            if self.served > 0 && self.is_quiet() {
-                self.channel.release();
-                return Next::Park(self, Instant::now() + IDLE_TIME);
-            }
-            self.served += 1;
-            if self.serve_one() == After::Close {
-                return Next::Close;
-            }
-        }
-    }
-}
-
-impl Client {
-    /// Whether nothing comes for a moment.
-    fn is_quiet(&self) -> bool {
-        self.channel.received().is_empty()
-            && wait_readable(self.channel.socket(), Deadline::after(LINGER)).is_err()
+    fn release(&mut self) {
+        self.channel.release();
     }
 
     /// Reads one request and answers it.
@@ -122,7 +101,9 @@ impl Client {
         }
         after
     }
+}
 
+impl Client {
     fn read_body(&mut self, framing: Framing, deadline: Deadline) -> Result<Zeroizing<Vec<u8>>, ReadError> {
         if let Framing::Length(length) = framing
             && length > MAX_BODY_BYTES as u64

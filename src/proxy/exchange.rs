@@ -75,15 +75,20 @@ pub(super) fn serve(proxy: &Proxy, client: &mut dyn Channel, head: &RequestHead,
                 vault: &route.scope.vault_name,
                 base_url: &proxy.base_url,
             };
-            // A request without a body has been read to its end, so the connection can go on.
-            let is_read = matches!(Framing::of_request(head), Ok(Framing::Empty | Framing::Length(0)));
-            let after = if is_read && head.wants_keep_alive() && !matches!(error, Error::Malformed(_)) {
-                After::KeepAlive
-            } else {
-                After::Close
-            };
+            let after = after_refusal(head, &error);
             answer(client, &error, &at, head.method(), after)
         }
+    }
+}
+
+/// Whether a connection goes on after a request that was refused: one without a body has been read to
+/// its end, and one that could not be read says nothing about what follows it.
+pub(super) fn after_refusal(head: &RequestHead, error: &Error) -> After {
+    let is_read = matches!(Framing::of_request(head), Ok(Framing::Empty | Framing::Length(0)));
+    if is_read && head.wants_keep_alive() && !matches!(error, Error::Malformed(_)) {
+        After::KeepAlive
+    } else {
+        After::Close
     }
 }
 

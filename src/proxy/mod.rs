@@ -18,9 +18,8 @@ mod upload;
 mod upstream;
 mod websocket;
 
-use std::io::{self, Write as _};
+use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,10 +28,11 @@ use crate::http1::head::RequestHead;
 use crate::http1::respond::{After, Answer};
 use crate::log_event;
 use crate::net::Deadline;
-use crate::net::channel::{Channel, wait_readable};
+use crate::net::channel::Channel;
 use crate::net::guard::Guard;
-use crate::net::reactor::{Connection, Next, Service};
+use crate::net::reactor::{Connection, Service};
 use crate::net::tcp::TcpChannel;
+use crate::peer::conversation::{self, Conversation, Served};
 use crate::peer::{self, ReadError};
 use crate::tls::{Acceptor, Connector};
 use crate::vault::Scheme;
@@ -48,11 +48,6 @@ use upstream::Upstreams;
 /// Request head, TLS handshake (contract B.10).
 const HEAD_TIME: Duration = Duration::from_secs(10);
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
-/// Idle keep-alive, in a tunnel and on the plain listener.
-const IDLE_TIME: Duration = Duration::from_secs(2 * 60);
-/// A thread waits this long for the next request before it parks the connection: long enough for a busy
-/// client, short enough that an idle one costs no thread.
-const LINGER: Duration = Duration::from_millis(100);
 /// First byte of a TLS record that begins a handshake (RFC 8446 §5.1).
 const TLS_HANDSHAKE: u8 = 0x16;
 
@@ -119,22 +114,20 @@ impl Service for Ingress {
     fn connect(&self, stream: TcpStream, peer: SocketAddr) -> io::Result<Box<dyn Connection>> {
         let channel = TcpChannel::new(stream)?;
         let head = Box::new(RequestHead::default());
-        Ok(Box::new(Client {
-            proxy: Arc::clone(&self.0),
-            peer: peer.ip(),
-            phase: Phase::Listener(channel),
-            head,
-            served: 0,
-        }))
+        let phase = Phase::Listener(channel);
+        Ok(Box::new(Served::new(Client { proxy: Arc::clone(&self.0), peer: peer.ip(), phase, head })))
     }
 
-    fn refuse(&self, mut stream: TcpStream) {
-        let answer = Answer::text(503, "too many connections")
-            .with("Retry-After", "1")
-            .with("X-Agent-Vault-Reason", "too_many_connections");
-        // The client may be gone already; there is nobody else to tell.
-        drop(stream.write_all(&answer.to_bytes("", After::Close)));
+    fn refuse(&self, stream: TcpStream) {
+        conversation::turn_away(stream, &no_room());
     }
+}
+
+/// What a client is told when every permit is taken.
+pub(crate) fn no_room() -> Answer {
+    Answer::text(503, "too many connections")
+        .with("Retry-After", "1")
+        .with("X-Agent-Vault-Reason", "too_many_connections")
 }
 
 /// One client connection.
@@ -143,7 +136,6 @@ struct Client {
     peer: IpAddr,
     phase: Phase,
     head: Box<RequestHead>,
-    served: u64,
 }
 
 /// What the connection is. A state that has been left is gone.
@@ -162,49 +154,19 @@ struct Tunnel {
     presented: Presented,
 }
 
-impl Connection for Client {
-    fn socket(&self) -> BorrowedFd<'_> {
+impl Conversation for Client {
+    fn channel(&self) -> &dyn Channel {
         match &self.phase {
-            Phase::Listener(channel) => channel.socket(),
-            Phase::Tunnel(tunnel) => tunnel.channel.socket(),
-            Phase::Over => unreachable!("a connection that is over is never parked"),
-        }
-    }
-
-    fn run(mut self: Box<Self>) -> Next {
-        loop {
-            if self.served > 0 && self.is_quiet() {
-                self.channel().release();
-                return Next::Park(self, Instant::now() + IDLE_TIME);
-            }
-            self.served += 1;
-            match self.serve_one() {
-                After::KeepAlive => {}
-                After::Close => return Next::Close,
-            }
-        }
-    }
-}
-
-impl Client {
-    fn channel(&mut self) -> &mut dyn Channel {
-        match &mut self.phase {
             Phase::Listener(channel) => channel,
-            Phase::Tunnel(tunnel) => &mut *tunnel.channel,
-            Phase::Over => unreachable!("a connection that is over is not served"),
+            Phase::Tunnel(tunnel) => &*tunnel.channel,
+            Phase::Over => unreachable!("a connection that is over is neither served nor parked"),
         }
-    }
-
-    /// Whether nothing comes for a moment.
-    fn is_quiet(&mut self) -> bool {
-        let channel = self.channel();
-        channel.received().is_empty() && wait_readable(channel.socket(), Deadline::after(LINGER)).is_err()
     }
 
     /// Reads a head and does what it asks.
     fn serve_one(&mut self) -> After {
         let mut head = std::mem::take(&mut *self.head);
-        let read = peer::read_request(self.channel(), &mut head, Deadline::after(HEAD_TIME));
+        let read = peer::read_request(self.channel_mut(), &mut head, Deadline::after(HEAD_TIME));
         let after = match read {
             Ok(()) => match std::mem::replace(&mut self.phase, Phase::Over) {
                 Phase::Listener(channel) => self.serve_listener(channel, &head),
@@ -218,9 +180,23 @@ impl Client {
         after
     }
 
+    fn release(&mut self) {
+        self.channel_mut().release();
+    }
+}
+
+impl Client {
+    fn channel_mut(&mut self) -> &mut dyn Channel {
+        match &mut self.phase {
+            Phase::Listener(channel) => channel,
+            Phase::Tunnel(tunnel) => &mut *tunnel.channel,
+            Phase::Over => unreachable!("a connection that is over is not served"),
+        }
+    }
+
     fn refuse(&mut self, error: &Error) -> After {
         let proxy = Arc::clone(&self.proxy);
-        exchange::answer(self.channel(), error, &proxy.circumstances(None, ""), "", After::Close)
+        exchange::answer(self.channel_mut(), error, &proxy.circumstances(None, ""), "", After::Close)
     }
 
     /// A request to the listener itself.
@@ -236,7 +212,10 @@ impl Client {
             }
             Err(error) => {
                 let at = proxy.circumstances(None, "");
-                exchange::answer(&mut channel, &error, &at, head.method(), After::Close)
+                // Some clients ask once without a credential and then, on the same connection, with it.
+                let may_ask_again = error.status() == 407;
+                let after = if may_ask_again { exchange::after_refusal(head, &error) } else { After::Close };
+                exchange::answer(&mut channel, &error, &at, head.method(), after)
             }
         };
         self.phase = Phase::Listener(channel);

@@ -8,23 +8,9 @@ use crate::http1::framing::Framing;
 use crate::http1::head::{Fields, RequestHead, ResponseHead, Version, write_field};
 use crate::http1::respond::After;
 use crate::vault::attach::{Attachment, InjectedField};
-use crate::vault::service::Surface;
+use crate::vault::service::{PER_CONNECTION, Surface};
 use crate::vault::substitute::{Encoding, decoded};
 use crate::vault::{Prepared, Scheme};
-
-/// Fields that concern one connection only (RFC 9110 §7.6.1), and those that a proxy's framing replaces.
-const HOP_BY_HOP: [&str; 10] = [
-    "connection",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "content-length",
-];
 
 /// Meant for the broker, never for the upstream (contract D.11).
 const FOR_THE_BROKER: [&str; 1] = ["x-vault"];
@@ -216,7 +202,7 @@ pub(super) fn trailers(out: &mut Vec<u8>, section: &[u8], injected: &[InjectedFi
         let is_token =
             !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
         let is_kept = is_token
-            && !is_one_of(name, &HOP_BY_HOP)
+            && !is_one_of(name, &PER_CONNECTION)
             && !is_one_of(name, &FOR_THE_BROKER)
             && !is_one_of(name, &["host", "authorization", "cookie", "set-cookie"])
             && !injected.iter().any(|field| field.name.eq_ignore_ascii_case(name));
@@ -230,7 +216,7 @@ pub(super) fn trailers(out: &mut Vec<u8>, section: &[u8], injected: &[InjectedFi
 fn end_to_end(fields: &Fields) -> impl Iterator<Item = (&str, &[u8])> {
     let named: Vec<&str> = fields.list("connection").collect();
     fields.iter().filter(move |(name, _)| {
-        !is_one_of(name, &HOP_BY_HOP) && !named.iter().any(|known| known.eq_ignore_ascii_case(name))
+        !is_one_of(name, &PER_CONNECTION) && !named.iter().any(|known| known.eq_ignore_ascii_case(name))
     })
 }
 

@@ -9,11 +9,10 @@ mod api;
 mod forward;
 mod ingress;
 
-use std::io::{self, Write as _};
+use std::io;
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ring::rand::{self, SystemRandom};
 use serde_json::json;
@@ -26,20 +25,17 @@ use crate::http1::framing::Framing;
 use crate::http1::head::{Fields, RequestHead};
 use crate::http1::respond::{After, Answer};
 use crate::net::Deadline;
-use crate::net::channel::{Channel as _, wait_readable};
-use crate::net::reactor::{Connection, Next, Service};
+use crate::net::channel::Channel;
+use crate::net::reactor::{Connection, Service};
 use crate::net::tcp::TcpChannel;
+use crate::peer::conversation::{self, Conversation, Served};
 use crate::peer::{self, ReadError};
-use crate::proxy::read_credential;
+use crate::proxy::{no_room, read_credential};
 use crate::secret::Secret;
 use ingress::Ingress;
 
 /// A request's head, as the broker itself has it (contract B.10).
 const HEAD_TIME: Duration = Duration::from_secs(10);
-/// Idle keep-alive; the broker's own.
-const IDLE_TIME: Duration = Duration::from_secs(2 * 60);
-/// A thread waits this long for the next request before it parks the connection.
-const LINGER: Duration = Duration::from_millis(100);
 /// How long a client may take to take an answer of ours.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 /// How long the rest of an unread request is waited out after an answer.
@@ -80,21 +76,13 @@ impl Relay {
 
 impl Service for Arc<Relay> {
     fn connect(&self, stream: TcpStream, _peer: SocketAddr) -> io::Result<Box<dyn Connection>> {
-        Ok(Box::new(Peer {
-            relay: Self::clone(self),
-            channel: TcpChannel::new(stream)?,
-            upstream: None,
-            head: Box::default(),
-            served: 0,
-        }))
+        let channel = TcpChannel::new(stream)?;
+        let peer = Peer { relay: Self::clone(self), channel, upstream: None, head: Box::default() };
+        Ok(Box::new(Served::new(peer)))
     }
 
-    fn refuse(&self, mut stream: TcpStream) {
-        let answer = Answer::text(503, "too many connections")
-            .with("Retry-After", "1")
-            .with("X-Agent-Vault-Reason", "too_many_connections");
-        // The client may be gone already; there is nobody else to tell.
-        drop(stream.write_all(&answer.to_bytes("", After::Close)));
+    fn refuse(&self, stream: TcpStream) {
+        conversation::turn_away(stream, &no_room());
     }
 }
 
@@ -105,37 +93,18 @@ struct Peer {
     /// The connection to the broker's proxy that served the last absolute-form request.
     upstream: Option<TcpChannel>,
     head: Box<RequestHead>,
-    served: u64,
 }
 
-impl Connection for Peer {
-    fn socket(&self) -> BorrowedFd<'_> {
-        self.channel.socket()
+impl Conversation for Peer {
+    fn channel(&self) -> &dyn Channel {
+        &self.channel
     }
 
-    fn run(mut self: Box<Self>) -> Next {
-        loop {
-            if self.served > 0 && self.is_quiet() {
-                self.channel.release();
-                if let Some(upstream) = &mut self.upstream {
-                    upstream.release();
-                }
-                return Next::Park(self, Instant::now() + IDLE_TIME);
-            }
-            self.served += 1;
-            match self.serve_one() {
-                After::KeepAlive => {}
-                After::Close => return Next::Close,
-            }
+    fn release(&mut self) {
+        self.channel.release();
+        if let Some(upstream) = &mut self.upstream {
+            upstream.release();
         }
-    }
-}
-
-impl Peer {
-    /// Whether nothing comes for a moment.
-    fn is_quiet(&self) -> bool {
-        self.channel.received().is_empty()
-            && wait_readable(self.channel.socket(), Deadline::after(LINGER)).is_err()
     }
 
     /// Reads a head and does what it asks.
@@ -156,7 +125,9 @@ impl Peer {
         *self.head = head;
         after
     }
+}
 
+impl Peer {
     fn dispatch(&mut self, head: &RequestHead, framing: Framing) -> After {
         let is_absolute = !head.target().starts_with('/') && head.target().contains("://");
         if head.method() != "CONNECT" && !is_absolute {

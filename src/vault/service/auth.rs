@@ -6,24 +6,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::template::{self, Part};
-use super::{Auth, Invalid, is_credential_key};
+use super::{Auth, Invalid, PER_CONNECTION, is_credential_key};
 
 const SUPPORTED: &str = "bearer, basic, api-key, custom, passthrough, query, aws-sigv4";
-
-/// Fields the proxy writes itself: framing, routing and the hop-by-hop ones. A credential in their
-/// place would make a request ambiguous.
-const OWN_FIELDS: &[&str] = &[
-    "connection",
-    "content-length",
-    "host",
-    "keep-alive",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
 
 /// The object as it was written; empty texts count as absent.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -187,7 +172,9 @@ fn check_field_name(name: &str) -> Result<(), Invalid> {
             "invalid header name {name:?} — only letters, digits, and hyphens allowed"
         )));
     }
-    if OWN_FIELDS.contains(&name.to_ascii_lowercase().as_str()) {
+    // A credential in place of framing or routing would make a request ambiguous.
+    let folded = name.to_ascii_lowercase();
+    if folded == "host" || PER_CONNECTION.contains(&folded.as_str()) {
         return Err(Invalid::new(format!(
             "header name {name:?} is written by the proxy itself and cannot carry a credential"
         )));

@@ -15,6 +15,21 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
+/// Fields that concern one connection only (RFC 9110 §7.6.1) or frame a message: the proxy writes them
+/// itself, takes away what either side sent, and attaches no credential under their names.
+pub const PER_CONNECTION: [&str; 10] = [
+    "connection",
+    "content-length",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
 /// One service of a vault, already checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {

@@ -3,6 +3,8 @@
 //! The blocking phases, where only one side speaks; each takes a deadline. The proxy, the control API
 //! and the relay share this, and nothing here knows what a request is for.
 
+pub mod conversation;
+
 use std::io;
 
 use crate::http1::body::{BodyError, BodyReader};
