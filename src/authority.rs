@@ -5,7 +5,8 @@
 //! without them; zone identifiers are not. Host names are folded to lower case, since DNS compares so.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 
 /// Longest host name (RFC 1035 §2.3.4, without the trailing dot).
 const MAX_HOST_BYTES: usize = 253;
@@ -66,6 +67,15 @@ impl Authority {
     /// The host as an address, when it is an IP literal.
     pub fn ip(&self) -> Option<IpAddr> {
         self.host.parse().ok()
+    }
+
+    /// Asks the resolver for addresses; the caller judges them.
+    pub fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
+        let found: Vec<SocketAddr> = (self.host.as_str(), self.port).to_socket_addrs()?.collect();
+        if found.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+        }
+        Ok(found)
     }
 
     /// The `Host` field for this target: the port is dropped when it is `default_port` (contract D.6).

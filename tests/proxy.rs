@@ -7,7 +7,7 @@ mod support;
 use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
 
-use agent_vault::proxy::{Limits, Rates};
+use agent_vault::proxy::{Egress, Limits, Rates};
 use agent_vault::vault::UnmatchedPolicy;
 use agent_vault::vault::service::{Auth, Service, Substitution, Surface};
 use support::Origin;
@@ -452,6 +452,55 @@ fn one_actor_in_flight_makes_the_next_wait() {
     assert!(head.starts_with("HTTP/1.1 429 ") && body.contains("concurrency limit"), "{head}{body}");
     first.write_all(b"x").unwrap();
     assert!(read_answer(&mut first).0.starts_with("HTTP/1.1 200 "));
+}
+
+#[test]
+fn a_proxy_of_the_sites_own_carries_the_tunnel_and_sees_no_credential() {
+    let origin = Origin::tls(&[HOST]);
+    let port = origin.port();
+    let corporate = Script::start(move |mut stream, _| {
+        let head = read_head(&mut stream);
+        assert_eq!(
+            head,
+            format!(
+                "CONNECT {HOST}:{port} HTTP/1.1\r\nHost: {HOST}:{port}\r\nProxy-Authorization: Basic dTpw\r\n\r\n"
+            )
+        );
+        stream.write_all(b"HTTP/1.1 200 OK\r\nX: y\r\n\r\n").unwrap();
+        let upstream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let (mut from_client, mut to_origin) = (stream.try_clone().unwrap(), upstream.try_clone().unwrap());
+        let up = std::thread::Builder::new()
+            .spawn(move || std::io::copy(&mut from_client, &mut to_origin))
+            .unwrap();
+        drop(std::io::copy(&mut &upstream, &mut &stream));
+        drop(stream.shutdown(Shutdown::Both));
+        drop(up.join());
+    });
+    let roots = vec![origin.ca_pem().as_bytes().to_vec()];
+    let egress = Egress::parse(&format!("http://u:p@127.0.0.1:{}", corporate.port), "excluded.test").ok();
+    // The name resolves nowhere here: only the corporate proxy knows it.
+    let rules =
+        Rules { services: vec![bearer(HOST, None)], roots, egress, names: Vec::new(), ..Rules::default() };
+    let rig = Rig::start(rules);
+    let mut tunnel = rig.tunnel(HOST, port);
+    tunnel.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+    assert!(read_answer(&mut tunnel).0.starts_with("HTTP/1.1 200 "));
+    assert_eq!(origin.last().field("authorization"), Some("Bearer s3cret-value"));
+}
+
+#[test]
+fn a_proxy_of_the_sites_own_that_refuses_is_named() {
+    let corporate = replying("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n");
+    let egress = Egress::parse(&format!("http://127.0.0.1:{}", corporate.port), "").ok();
+    let service = bearer(HOST, Some(81));
+    let rig = Rig::start(Rules { services: vec![service], egress, ..Rules::default() });
+    let mut client = rig.connect();
+    write!(client, "GET http://{HOST}:81/ HTTP/1.1\r\nHost: h\r\n{AUTH}\r\n").unwrap();
+    let (head, _) = read_answer(&mut client);
+    assert!(
+        head.starts_with("HTTP/1.1 502 ") && head.contains("X-Agent-Vault-Reason: upstream_proxy\r\n"),
+        "{head}"
+    );
 }
 
 #[test]

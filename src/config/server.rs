@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use crate::log::Level;
 use crate::net::guard::{Cidr, Guard};
 use crate::net::reactor;
-use crate::proxy::{Limits, Rates};
+use crate::proxy::{Egress, Limits, Rates};
 use crate::secret::Secret;
 use crate::vault::service::InternalNames;
 
@@ -16,7 +16,8 @@ const DEFAULT_PORT: u16 = 14_321;
 const DEFAULT_PROXY_PORT: u16 = 14_322;
 
 /// Variables whose values are secrets: they are overwritten in the process's environment once read.
-pub const SECRET_VARIABLES: &[&str] = &["AGENT_VAULT_MASTER_PASSWORD", "AGENT_VAULT_OWNER_PASSWORD"];
+pub const SECRET_VARIABLES: &[&str] =
+    &["AGENT_VAULT_MASTER_PASSWORD", "AGENT_VAULT_OWNER_PASSWORD", "AGENT_VAULT_UPSTREAM_PROXY"];
 
 /// The command line's part, as typed.
 #[derive(Debug, Default)]
@@ -75,6 +76,8 @@ pub struct Settings {
     pub limits: Limits,
     pub connections: reactor::Limits,
     pub guard: Guard,
+    /// The site's own way out.
+    pub egress: Option<Egress>,
     pub upstream_roots: Vec<Vec<u8>>,
     pub internal_names: InternalNames,
     pub trusted_proxies: Vec<Cidr>,
@@ -112,6 +115,7 @@ fn gather(flags: &Flags, vars: &mut Vars<'_>) -> Settings {
         limits: limits(flags, vars),
         connections: connections(vars),
         guard: guard(vars),
+        egress: egress(vars),
         upstream_roots: upstream_roots(flags, vars),
         internal_names: if vars.switch("AGENT_VAULT_DEV_MODE") {
             InternalNames::Allowed
@@ -132,6 +136,18 @@ fn refuse_database_url(flags: &Flags, vars: &mut Vars<'_>) {
         vars.problem(format!(
             "{name}: this build keeps its state in SQLite only; unset it and use --data-dir"
         ));
+    }
+}
+
+fn egress(vars: &mut Vars<'_>) -> Option<Egress> {
+    let url = vars.text("AGENT_VAULT_UPSTREAM_PROXY")?;
+    let exclusions = vars.text("AGENT_VAULT_UPSTREAM_NO_PROXY").unwrap_or_default();
+    match Egress::parse(&url, &exclusions) {
+        Ok(egress) => Some(egress),
+        Err(reason) => {
+            vars.problem(format!("AGENT_VAULT_UPSTREAM_PROXY: {reason}"));
+            None
+        }
     }
 }
 

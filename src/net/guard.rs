@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::authority::Authority;
 
@@ -63,12 +63,7 @@ impl Guard {
         let mut addresses: Vec<SocketAddr> =
             overridden.map(|(_, ip)| SocketAddr::new(*ip, target.port())).collect();
         if addresses.is_empty() {
-            let found = (target.host(), target.port()).to_socket_addrs().map_err(Refusal::Unresolved)?;
-            addresses.extend(found);
-        }
-        if addresses.is_empty() {
-            let cause = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-            return Err(Refusal::Unresolved(cause));
+            addresses = target.resolve().map_err(Refusal::Unresolved)?;
         }
         match addresses.iter().find(|address| !self.allows(address.ip())) {
             Some(address) => Err(Refusal::Forbidden(address.ip())),

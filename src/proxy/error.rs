@@ -51,6 +51,8 @@ pub(super) enum Error {
     Blocked,
     Unresolved,
     Unreachable,
+    /// The site's own proxy could not be reached, or refused the tunnel.
+    UpstreamProxy,
     UpstreamTls,
     UpstreamClosed,
     UpstreamMalformed,
@@ -107,6 +109,7 @@ impl Error {
             Self::Blocked => "network_blocked",
             Self::Unresolved => "dns_failure",
             Self::Unreachable => "upstream_unreachable",
+            Self::UpstreamProxy => "upstream_proxy",
             Self::UpstreamTls => "upstream_tls",
             Self::UpstreamClosed => "upstream_closed",
             Self::UpstreamMalformed => "upstream_malformed",
@@ -141,6 +144,7 @@ impl Error {
             | Self::UnsafeValue
             | Self::Unresolved
             | Self::Unreachable
+            | Self::UpstreamProxy
             | Self::UpstreamTls
             | Self::UpstreamClosed
             | Self::UpstreamMalformed
@@ -168,6 +172,7 @@ impl Error {
             | Self::Blocked
             | Self::Unresolved
             | Self::Unreachable
+            | Self::UpstreamProxy
             | Self::UpstreamTls
             | Self::UpstreamClosed
             | Self::UpstreamMalformed
@@ -257,6 +262,9 @@ impl Error {
             Self::Blocked => broker(format!("The address of \"{target}\" is blocked by the network policy")),
             Self::Unresolved => broker(format!("bad gateway: the name of \"{target}\" cannot be resolved")),
             Self::Unreachable => broker(format!("bad gateway: no connection to \"{target}\"")),
+            Self::UpstreamProxy => {
+                broker(format!("bad gateway: the configured upstream proxy opened no tunnel to \"{target}\""))
+            }
             Self::UpstreamTls => broker(format!(
                 "bad gateway: the TLS handshake with \"{target}\" failed; its certificate must be valid for the \
                  name and issued by a trusted root"

@@ -7,6 +7,7 @@
 
 mod aws_chunked;
 mod body;
+mod egress;
 mod error;
 mod exchange;
 mod gate;
@@ -29,20 +30,21 @@ use crate::http1::respond::{After, Answer};
 use crate::log_event;
 use crate::net::Deadline;
 use crate::net::channel::Channel;
-use crate::net::guard::Guard;
 use crate::net::reactor::{Connection, Service};
 use crate::net::tcp::TcpChannel;
 use crate::peer::conversation::{self, Conversation, Served};
 use crate::peer::{self, ReadError};
-use crate::tls::{Acceptor, Connector};
+use crate::tls::Acceptor;
 use crate::vault::Scheme;
 use crate::vault::scope::{Directory, Scope};
+pub use egress::Egress;
 use error::{Circumstances, Error};
 use exchange::Route;
 use gate::Ask;
 pub(crate) use gate::{Presented, read_credential};
 pub use tiers::Rates;
 use tiers::{Tier, Tiers};
+pub use upstream::Outward;
 use upstream::Upstreams;
 
 /// Request head, TLS handshake (contract B.10).
@@ -87,12 +89,11 @@ impl Proxy {
     pub fn new(
         directory: Arc<dyn Directory>,
         acceptor: Acceptor,
-        connector: Connector,
-        guard: Guard,
+        outward: Outward,
         limits: Limits,
         base_url: &str,
     ) -> Self {
-        let upstreams = Upstreams::new(guard, connector);
+        let upstreams = Upstreams::new(outward);
         let tiers = Tiers::new(limits.rates);
         Self { directory, acceptor, upstreams, limits, tiers, base_url: base_url.to_owned() }
     }

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::egress::Egress;
 use super::error::Error;
 use crate::authority::Authority;
 use crate::log_event;
@@ -12,6 +13,7 @@ use crate::net::Deadline;
 use crate::net::channel::Channel;
 use crate::net::dial::dial;
 use crate::net::guard::{Guard, Refusal};
+use crate::net::tcp::TcpChannel;
 use crate::tls::Connector;
 use crate::vault::Scheme;
 
@@ -43,10 +45,17 @@ pub(super) struct Upstream {
 /// An idle connection and since when it is.
 type Kept = (Box<dyn Channel>, Instant);
 
+/// How upstreams are reached: whom we may dial, whom we trust, through what.
+pub struct Outward {
+    pub guard: Guard,
+    pub connector: Connector,
+    /// A proxy of the site's own.
+    pub egress: Option<Egress>,
+}
+
 /// Opens connections and keeps the idle ones.
 pub(super) struct Upstreams {
-    guard: Guard,
-    connector: Connector,
+    outward: Outward,
     idle: Mutex<Idle>,
 }
 
@@ -57,8 +66,8 @@ struct Idle {
 }
 
 impl Upstreams {
-    pub(super) fn new(guard: Guard, connector: Connector) -> Self {
-        Self { guard, connector, idle: Mutex::default() }
+    pub(super) fn new(outward: Outward) -> Self {
+        Self { outward, idle: Mutex::default() }
     }
 
     /// A pooled connection if one is alive, else a fresh one.
@@ -74,22 +83,12 @@ impl Upstreams {
     /// Opens a fresh connection: resolve, judge every address, dial a judged one, verify.
     pub(super) fn open(&self, key: &Key) -> Result<Upstream, Error> {
         let target = &key.target;
-        let addresses = self.guard.resolve(target).map_err(|refusal| {
-            log_event!(Debug, "upstream refused", target_host = target, error = refusal);
-            match refusal {
-                Refusal::Forbidden(_) => Error::Blocked,
-                Refusal::Unresolved(_) => Error::Unresolved,
-            }
-        })?;
-        let tcp = dial(&addresses, Deadline::after(CONNECT_TIME)).map_err(|error| {
-            log_event!(Debug, "upstream request failed", target_host = target, error = error);
-            if error.kind() == io::ErrorKind::TimedOut { Error::UpstreamTimeout } else { Error::Unreachable }
-        })?;
+        let tcp = self.dial(target)?;
         let channel: Box<dyn Channel> = match key.scheme {
             Scheme::Http => Box::new(tcp),
             Scheme::Https => {
                 let deadline = Deadline::after(HANDSHAKE_TIME);
-                let tls = self.connector.connect(tcp, target.host(), deadline).map_err(|error| {
+                let tls = self.outward.connector.connect(tcp, target.host(), deadline).map_err(|error| {
                     // rustls names certificates and alerts, never bytes of the stream.
                     log_event!(Warn, "upstream TLS handshake failed", target_host = target, error = error);
                     Error::UpstreamTls
@@ -98,6 +97,30 @@ impl Upstreams {
             }
         };
         Ok(Upstream { channel, is_reused: false })
+    }
+
+    fn dial(&self, target: &Authority) -> Result<TcpChannel, Error> {
+        let deadline = Deadline::after(CONNECT_TIME);
+        let judged = self.outward.guard.resolve(target);
+        match (&self.outward.egress, &judged) {
+            // Behind a proxy of the site's own, outside names often resolve only there; a name that does
+            // resolve here is judged all the same.
+            (Some(egress), Ok(_) | Err(Refusal::Unresolved(_))) if egress.serves(target) => {
+                return egress.connect(target, deadline);
+            }
+            _ => {}
+        }
+        let addresses = judged.map_err(|refusal| {
+            log_event!(Debug, "upstream refused", target_host = target, error = refusal);
+            match refusal {
+                Refusal::Forbidden(_) => Error::Blocked,
+                Refusal::Unresolved(_) => Error::Unresolved,
+            }
+        })?;
+        dial(&addresses, deadline).map_err(|error| {
+            log_event!(Debug, "upstream request failed", target_host = target, error = error);
+            if error.kind() == io::ErrorKind::TimedOut { Error::UpstreamTimeout } else { Error::Unreachable }
+        })
     }
 
     /// Keeps a connection whose exchange ended exactly where its framing said.

@@ -23,7 +23,7 @@ use crate::health::Beacon;
 use crate::log::Level;
 use crate::log_event;
 use crate::net::reactor::{Reactor, Wake};
-use crate::proxy::{Ingress, Proxy};
+use crate::proxy::{Ingress, Outward, Proxy};
 use crate::store::Store;
 use crate::sys;
 use crate::sys::signals::{Signal, Signals};
@@ -211,8 +211,7 @@ fn listen_proxy(
     let proxy = Proxy::new(
         directory,
         Acceptor::new(leaves)?,
-        connector,
-        settings.guard.clone(),
+        Outward { guard: settings.guard.clone(), connector, egress: settings.egress.clone() },
         settings.limits,
         base_url,
     );

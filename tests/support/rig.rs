@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use agent_vault::net::guard::Guard;
 use agent_vault::net::reactor::{self, Reactor};
-use agent_vault::proxy::{Ingress, Limits, Proxy};
+use agent_vault::proxy::{Egress, Ingress, Limits, Outward, Proxy};
 use agent_vault::secret::Secret;
 use agent_vault::tls::ca::Root;
 use agent_vault::tls::leaf::Leaves;
@@ -46,6 +46,7 @@ pub(crate) struct Rules {
     pub(crate) roots: Vec<Vec<u8>>,
     pub(crate) names: Vec<&'static str>,
     pub(crate) allow_private: bool,
+    pub(crate) egress: Option<Egress>,
 }
 
 impl Default for Rules {
@@ -58,6 +59,7 @@ impl Default for Rules {
             roots: Vec::new(),
             names: vec!["api.example.test"],
             allow_private: true,
+            egress: None,
         }
     }
 }
@@ -112,8 +114,11 @@ impl Rig {
         let proxy = Arc::new(Proxy::new(
             Arc::new(OneVault(Arc::new(scope), Arc::new(snapshot))),
             Acceptor::new(leaves).unwrap(),
-            Connector::new(&rules.roots).unwrap(),
-            Guard::new(rules.allow_private, Vec::new()).with_overrides(names),
+            Outward {
+                guard: Guard::new(rules.allow_private, Vec::new()).with_overrides(names),
+                connector: Connector::new(&rules.roots).unwrap(),
+                egress: rules.egress,
+            },
             rules.limits,
             "http://broker.test",
         ));
