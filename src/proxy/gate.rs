@@ -7,13 +7,22 @@ use super::error::Error;
 use crate::authority::{Authority, AuthorityError};
 use crate::http1::head::{Fields, RequestHead};
 use crate::secret::Secret;
+use crate::vault::Scheme;
 
 /// What a client asks the proxy's listener for (contract B.2).
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Ask<'h> {
     Tunnel(Authority),
-    /// An absolute-form `http` request: the target, and path with query.
-    Forward(Authority, &'h str),
+    /// An absolute-form request: scheme, target, and path with query.
+    Forward(Scheme, Authority, &'h str),
+}
+
+/// Where the client is. What it says in the clear nobody overhears on loopback, so there, and only there,
+/// it may leave the TLS of an `https://` URL to us (design 7; some HTTP libraries do).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Peer {
+    Loopback,
+    Elsewhere,
 }
 
 /// A token and the vault it is meant for, as the client wrote them.
@@ -23,7 +32,7 @@ pub(crate) struct Presented {
 }
 
 /// Reads the request line's target.
-pub(super) fn ask(head: &RequestHead) -> Result<Ask<'_>, Error> {
+pub(super) fn ask(head: &RequestHead, peer: Peer) -> Result<Ask<'_>, Error> {
     let target = head.target();
     if head.method() == "CONNECT" {
         return Authority::parse(target).map(Ask::Tunnel).map_err(|error| match error {
@@ -32,7 +41,12 @@ pub(super) fn ask(head: &RequestHead) -> Result<Ask<'_>, Error> {
         });
     }
     let (scheme, rest) = target.split_once("://").ok_or(Error::NotAProxyRequest)?;
-    if !scheme.eq_ignore_ascii_case("http") || rest.contains('#') {
+    let scheme = match scheme.to_ascii_lowercase().as_str() {
+        "http" => Scheme::Http,
+        "https" if peer == Peer::Loopback => Scheme::Https,
+        _ => return Err(Error::NotAProxyRequest),
+    };
+    if rest.contains('#') {
         return Err(Error::NotAProxyRequest);
     }
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
@@ -42,8 +56,8 @@ pub(super) fn ask(head: &RequestHead) -> Result<Ask<'_>, Error> {
     if authority.is_empty() {
         return Err(Error::NotAProxyRequest);
     }
-    let authority = Authority::parse_or(authority, 80).map_err(|_| Error::InvalidHost)?;
-    Ok(Ask::Forward(authority, path))
+    let authority = Authority::parse_or(authority, scheme.default_port()).map_err(|_| Error::InvalidHost)?;
+    Ok(Ask::Forward(scheme, authority, path))
 }
 
 /// The path with its query of a request inside a tunnel. An absolute form there cannot move the tunnel:
@@ -102,12 +116,24 @@ mod tests {
         head
     }
 
-    fn asked(start: &str) -> Result<String, Error> {
+    fn asked_by(peer: Peer, start: &str) -> Result<String, Error> {
         let head = head(start, "");
-        ask(&head).map(|ask| match ask {
+        ask(&head, peer).map(|ask| match ask {
             Ask::Tunnel(target) => format!("tunnel {target}"),
-            Ask::Forward(target, path) => format!("{target} {path}"),
+            Ask::Forward(_, target, path) => format!("{target} {path}"),
         })
+    }
+
+    fn asked(start: &str) -> Result<String, Error> {
+        asked_by(Peer::Elsewhere, start)
+    }
+
+    #[test]
+    fn only_a_loopback_client_may_leave_tls_to_us() {
+        let start = "POST https://api.example.com/x";
+        assert_eq!(asked_by(Peer::Loopback, start).as_deref(), Ok("api.example.com:443 /x"));
+        assert_eq!(asked_by(Peer::Elsewhere, start), Err(Error::NotAProxyRequest));
+        assert!(asked_by(Peer::Loopback, "GET wss://api.example.com/x").is_err());
     }
 
     #[test]

@@ -40,7 +40,7 @@ use crate::vault::scope::{Directory, Scope};
 pub use egress::Egress;
 use error::{Circumstances, Error};
 use exchange::Route;
-use gate::Ask;
+use gate::{Ask, Peer};
 pub(crate) use gate::{Presented, read_credential};
 pub use tiers::Rates;
 use tiers::{Tier, Tiers};
@@ -207,8 +207,8 @@ impl Client {
             head.check_host().map_err(Error::Malformed).and_then(|()| admit(&proxy, self.peer, head));
         let after = match admitted {
             Ok((Ask::Tunnel(target), presented, _)) => return self.open_tunnel(channel, target, presented),
-            Ok((Ask::Forward(target, path), _, scope)) => {
-                let route = Route { target: &target, scheme: Scheme::Http, path, scope: &scope };
+            Ok((Ask::Forward(scheme, target, path), _, scope)) => {
+                let route = Route { target: &target, scheme, path, scope: &scope };
                 exchange::serve(&proxy, &mut channel, head, &route)
             }
             Err(error) => {
@@ -288,7 +288,8 @@ fn admit<'h>(
     peer: IpAddr,
     head: &'h RequestHead,
 ) -> Result<(Ask<'h>, Presented, Arc<Scope>), Error> {
-    let ask = gate::ask(head)?;
+    let nearby = if peer.to_canonical().is_loopback() { Peer::Loopback } else { Peer::Elsewhere };
+    let ask = gate::ask(head, nearby)?;
     let authenticate = || {
         let presented = gate::presented(head.fields())?;
         let scope = proxy.directory.scope(&presented.token, presented.vault_hint.as_deref());
