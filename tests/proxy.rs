@@ -83,6 +83,37 @@ fn a_loopback_client_may_leave_the_tls_of_its_url_to_the_proxy() {
 }
 
 #[test]
+fn a_host_no_service_mentions_is_not_opened_for_a_client_with_public_roots() {
+    // Not TLS and not HTTP: only an untouched tunnel carries it.
+    let script = Script::start(|mut stream, _| {
+        expect(&mut stream, "\u{0}anything");
+        stream.write_all(b"back").unwrap();
+    });
+    let names = vec![HOST, "other.test"];
+    let rig = Rig::start(Rules { services: vec![bearer(HOST, None)], names, ..Rules::default() });
+    let roots = "X-Agent-Vault-Client-Roots: public\r\n";
+    let port = script.port;
+    let mut client = rig.connect();
+    write!(client, "CONNECT other.test:{port} HTTP/1.1\r\n{AUTH}{roots}\r\n\0any").unwrap();
+    expect(&mut client, "HTTP/1.1 200 Connection Established\r\n\r\n");
+    client.write_all(b"thing").unwrap();
+    expect(&mut client, "back");
+    assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    // Without the field, and for a host that a service mentions, the tunnel is read.
+    for (host, fields) in [("other.test", ""), (HOST, roots)] {
+        let mut client = rig.connect();
+        write!(client, "CONNECT {host}:{port} HTTP/1.1\r\n{AUTH}{fields}\r\n\0anything").unwrap();
+        expect(&mut client, "HTTP/1.1 200 Connection Established\r\n\r\n");
+        assert!(!matches!(client.read(&mut [0]), Ok(1..)));
+    }
+    let deny = Rules { policy: UnmatchedPolicy::Deny, names: vec!["other.test"], ..Rules::default() };
+    let rig = Rig::start(deny);
+    let mut tunnel = rig.tunnel_with("other.test", port, roots);
+    tunnel.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+    assert!(read_answer(&mut tunnel).0.starts_with("HTTP/1.1 403 "));
+}
+
+#[test]
 fn a_tunnel_may_carry_plain_http() {
     let origin = Origin::plain();
     let rig = rig_for(bearer(HOST, Some(origin.port())));

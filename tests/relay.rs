@@ -112,7 +112,8 @@ fn a_tunnel_carries_the_token_in_place_of_the_credential() {
     let connect = seen.iter().find(|seen| seen.method == "CONNECT").expect("a CONNECT");
     let pair = STANDARD.encode(format!("{TOKEN}:v"));
     let fields: Vec<_> = connect.fields.iter().map(|(name, value)| format!("{name}: {value}")).collect();
-    assert_eq!(fields, ["X-Mine: 1", "X-More: 2", &format!("Proxy-Authorization: Basic {pair}")]);
+    let credential = format!("Proxy-Authorization: Basic {pair}");
+    assert_eq!(fields, ["X-Mine: 1", "X-More: 2", &credential, "X-Agent-Vault-Client-Roots: public"]);
     run.stop();
 }
 

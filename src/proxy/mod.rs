@@ -15,6 +15,7 @@ mod record;
 mod resign;
 mod rewrite;
 mod tiers;
+mod tunnel;
 mod upload;
 mod upstream;
 mod websocket;
@@ -27,7 +28,6 @@ use std::time::{Duration, Instant};
 use crate::authority::Authority;
 use crate::http1::head::RequestHead;
 use crate::http1::respond::{After, Answer};
-use crate::log_event;
 use crate::net::Deadline;
 use crate::net::channel::Channel;
 use crate::net::reactor::{Connection, Service};
@@ -35,7 +35,6 @@ use crate::net::tcp::TcpChannel;
 use crate::peer::conversation::{self, Conversation, Served};
 use crate::peer::{self, ReadError};
 use crate::tls::Acceptor;
-use crate::vault::Scheme;
 use crate::vault::scope::{Directory, Scope};
 pub use egress::Egress;
 use error::{Circumstances, Error};
@@ -44,14 +43,13 @@ use gate::{Ask, Peer};
 pub(crate) use gate::{Presented, read_credential};
 pub use tiers::Rates;
 use tiers::{Tier, Tiers};
+pub(crate) use tunnel::CLIENT_ROOTS;
+use tunnel::Tunnel;
 pub use upstream::Outward;
 use upstream::Upstreams;
 
-/// Request head, TLS handshake (contract B.10).
+/// A request's head (contract B.10).
 const HEAD_TIME: Duration = Duration::from_secs(10);
-const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
-/// First byte of a TLS record that begins a handshake (RFC 8446 §5.1).
-const TLS_HANDSHAKE: u8 = 0x16;
 
 /// Bounds on what passes.
 #[derive(Clone, Copy, Debug)]
@@ -147,14 +145,6 @@ enum Phase {
     Over,
 }
 
-/// The inside of a CONNECT.
-struct Tunnel {
-    channel: Box<dyn Channel>,
-    scheme: Scheme,
-    target: Authority,
-    presented: Presented,
-}
-
 impl Conversation for Client {
     fn channel(&self) -> &dyn Channel {
         match &self.phase {
@@ -206,7 +196,9 @@ impl Client {
         let admitted =
             head.check_host().map_err(Error::Malformed).and_then(|()| admit(&proxy, self.peer, head));
         let after = match admitted {
-            Ok((Ask::Tunnel(target), presented, _)) => return self.open_tunnel(channel, target, presented),
+            Ok((Ask::Tunnel(target), presented, scope)) => {
+                return self.serve_connect(channel, head, (target, presented, scope));
+            }
             Ok((Ask::Forward(scheme, target, path), _, scope)) => {
                 let route = Route { target: &target, scheme, path, scope: &scope };
                 exchange::serve(&proxy, &mut channel, head, &route)
@@ -223,37 +215,30 @@ impl Client {
         after
     }
 
-    /// Says yes to a CONNECT and finds out from the first byte what the tunnel carries.
-    fn open_tunnel(&mut self, mut channel: TcpChannel, target: Authority, presented: Presented) -> After {
-        let deadline = Deadline::after(HANDSHAKE_TIME);
-        let opened = channel
-            .send(b"HTTP/1.1 200 Connection Established\r\n\r\n")
-            .and_then(|()| channel.flush_by(deadline))
-            .and_then(|()| match channel.received().first() {
-                Some(_) => Ok(()),
-                None => channel.receive_by(deadline).map(drop),
-            });
-        if opened.is_err() {
-            return After::Close;
-        }
-        let (channel, scheme): (Box<dyn Channel>, Scheme) = match channel.received().first() {
-            Some(&TLS_HANDSHAKE) => match self.proxy.acceptor.accept(channel, target.host(), deadline) {
-                Ok(channel) => (Box::new(channel), Scheme::Https),
-                Err(error) => {
-                    log_event!(Warn, "mitm TLS handshake failed", host = target, err = error);
+    /// A CONNECT that was let in.
+    fn serve_connect(
+        &mut self,
+        mut channel: TcpChannel,
+        head: &RequestHead,
+        admitted: (Authority, Presented, Arc<Scope>),
+    ) -> After {
+        let proxy = Arc::clone(&self.proxy);
+        let (target, presented, scope) = admitted;
+        let passed = match tunnel::is_untouched(&proxy, head, &target, &scope) {
+            Ok(false) => {
+                let Some(tunnel) = Tunnel::open(&proxy, channel, target, presented) else {
                     return After::Close;
-                }
-            },
-            // Some clients tunnel http:// too.
-            Some(byte) if byte.is_ascii_uppercase() => (Box::new(channel), Scheme::Http),
-            Some(_) => {
-                log_event!(Warn, "tunnel carries neither TLS nor HTTP; closed", host = target);
-                return After::Close;
+                };
+                self.phase = Phase::Tunnel(tunnel);
+                return After::KeepAlive;
             }
-            None => return After::Close,
+            Ok(true) => tunnel::pass(&proxy, &mut channel, &target),
+            Err(error) => Err(error),
         };
-        self.phase = Phase::Tunnel(Tunnel { channel, scheme, target, presented });
-        After::KeepAlive
+        passed.unwrap_or_else(|error| {
+            let at = proxy.circumstances(Some(&target), &scope.vault_name);
+            exchange::answer(&mut channel, &error, &at, head.method(), After::Close)
+        })
     }
 
     /// A request inside a tunnel. `Host` cannot move it: the target is the one of the CONNECT.

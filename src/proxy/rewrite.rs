@@ -3,6 +3,7 @@
 //! Whatever a client sends under the name of an injected field is dropped, in any case and number, so
 //! exactly one value, ours, arrives. Everything else keeps its case, order and repetition.
 
+use super::tunnel::CLIENT_ROOTS;
 use crate::authority::Authority;
 use crate::http1::framing::Framing;
 use crate::http1::head::{Fields, RequestHead, ResponseHead, Version, write_field};
@@ -13,7 +14,7 @@ use crate::vault::substitute::{Encoding, decoded};
 use crate::vault::{Prepared, Scheme};
 
 /// Meant for the broker, never for the upstream (contract D.11).
-const FOR_THE_BROKER: [&str; 1] = ["x-vault"];
+const FOR_THE_BROKER: [&str; 2] = ["x-vault", CLIENT_ROOTS];
 
 /// A request on its way out.
 pub(super) struct Outbound<'o> {

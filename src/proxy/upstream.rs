@@ -70,6 +70,10 @@ impl Upstreams {
         Self { outward, idle: Mutex::default() }
     }
 
+    pub(super) fn has_own_roots(&self) -> bool {
+        self.outward.connector.has_own_roots()
+    }
+
     /// A pooled connection if one is alive, else a fresh one.
     pub(super) fn checkout(&self, key: &Key) -> Result<Upstream, Error> {
         while let Some(channel) = self.pop(key, Instant::now()) {
@@ -99,7 +103,8 @@ impl Upstreams {
         Ok(Upstream { channel, is_reused: false })
     }
 
-    fn dial(&self, target: &Authority) -> Result<TcpChannel, Error> {
+    /// Connects to a judged address of the target, or through the site's own proxy.
+    pub(super) fn dial(&self, target: &Authority) -> Result<TcpChannel, Error> {
         let deadline = Deadline::after(CONNECT_TIME);
         let judged = self.outward.guard.resolve(target);
         match (&self.outward.egress, &judged) {

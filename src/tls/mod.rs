@@ -99,6 +99,7 @@ impl Acceptor {
 /// Opens verified TLS connections to upstreams.
 pub struct Connector {
     config: Arc<ClientConfig>,
+    has_own_roots: bool,
 }
 
 impl Connector {
@@ -115,7 +116,12 @@ impl Connector {
             .with_root_certificates(roots)
             .with_no_client_auth();
         config.alpn_protocols = vec![ALPN.to_vec()];
-        Ok(Self { config: Arc::new(config) })
+        Ok(Self { config: Arc::new(config), has_own_roots: !extra_roots.is_empty() })
+    }
+
+    /// Whether upstreams are trusted that a client with public roots would not trust.
+    pub fn has_own_roots(&self) -> bool {
+        self.has_own_roots
     }
 
     /// Does the handshake and verifies the upstream's certificate for `host`.

@@ -60,14 +60,16 @@ impl Matcher {
         matcher
     }
 
+    /// Whether any service, enabled or not, could match some path of this target.
+    pub fn mentions(&self, target: &Authority) -> bool {
+        self.rules(target).any(|rule| rule.port.is_none_or(|port| port == target.port()))
+    }
+
     /// Finds the service for a target and a raw path without its query.
     pub fn find(&self, target: &Authority, raw_path: &str) -> Result<Found, Ambiguous> {
-        let exact = self.exact.get(target.host());
-        let parent = target.host().split_once('.').map(|(_, rest)| rest);
-        let wildcard = parent.and_then(|rest| self.wildcard.get(rest));
         let mut normal = None;
         let mut disabled = Found::Nothing;
-        for rule in exact.into_iter().chain(wildcard).flatten() {
+        for rule in self.rules(target) {
             if rule.port.is_some_and(|port| port != target.port()) {
                 continue;
             }
@@ -88,6 +90,14 @@ impl Matcher {
             }
         }
         Ok(disabled)
+    }
+
+    /// The rules for a host, exact tier first, each tier in order of precedence.
+    fn rules(&self, target: &Authority) -> impl Iterator<Item = &Rule> {
+        let parent = target.host().split_once('.').map(|(_, rest)| rest);
+        let exact = self.exact.get(target.host());
+        let wildcard = parent.and_then(|rest| self.wildcard.get(rest));
+        exact.into_iter().chain(wildcard).flatten()
     }
 }
 
@@ -190,6 +200,22 @@ mod tests {
         let both = Matcher::new(&[off.clone(), service("a.com")]);
         assert_eq!(both.find(&target, "/api/x"), Ok(Found::Service(1)));
         assert_eq!(Matcher::new(&[off]).find(&target, "/api/x"), Ok(Found::Disabled(0)));
+    }
+
+    #[test]
+    fn a_host_is_mentioned_whatever_the_path_and_the_switch() {
+        let mut off = service("off.com/x");
+        off.enabled = Some(false);
+        let matcher = Matcher::new(&[off, service("*.wild.com"), service("port.com:8443")]);
+        for (target, mentioned) in [
+            ("off.com:443", true),
+            ("a.wild.com:443", true),
+            ("wild.com:443", false),
+            ("port.com:8443", true),
+            ("port.com:443", false),
+        ] {
+            assert_eq!(matcher.mentions(&Authority::parse(target).unwrap()), mentioned, "{target}");
+        }
     }
 
     #[test]

@@ -121,6 +121,12 @@ impl Snapshot {
         Self { matcher, services, policy }
     }
 
+    /// Whether nothing is ever done to a request to this target, whatever its path: no service, enabled or
+    /// not, mentions it, and such requests are forwarded.
+    pub fn is_indifferent_to(&self, target: &Authority) -> bool {
+        self.policy == UnmatchedPolicy::Passthrough && !self.matcher.mentions(target)
+    }
+
     /// Decides about a request to `target` for a raw path without its query.
     pub fn judge(&self, target: &Authority, scheme: Scheme, raw_path: &str) -> Verdict<'_> {
         let Ok(found) = self.matcher.find(target, raw_path) else {

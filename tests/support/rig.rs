@@ -150,8 +150,19 @@ impl Rig {
 
     /// A tunnel to `host:port`, TLS done.
     pub(crate) fn tunnel(&self, host: &'static str, port: u16) -> StreamOwned<ClientConnection, TcpStream> {
+        self.tunnel_with(host, port, "")
+    }
+
+    /// The same, with more fields in the CONNECT.
+    pub(crate) fn tunnel_with(
+        &self,
+        host: &'static str,
+        port: u16,
+        fields: &str,
+    ) -> StreamOwned<ClientConnection, TcpStream> {
         let mut stream = self.connect();
-        write!(stream, "CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n{AUTH}\r\n").unwrap();
+        write!(stream, "CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n{AUTH}{fields}\r\n")
+            .unwrap();
         assert_eq!(read_head(&mut stream), "HTTP/1.1 200 Connection Established\r\n\r\n");
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.root_pem.as_bytes()).unwrap()).unwrap();

@@ -21,6 +21,7 @@ use crate::log_event;
 use crate::net::channel::Channel;
 use crate::net::duplex::{self, Course, Direction, Everything, Fault, Step, Until};
 use crate::net::tcp::TcpChannel;
+use crate::proxy::CLIENT_ROOTS;
 use crate::secret::Secret;
 use crate::sys::ready;
 
@@ -146,7 +147,7 @@ fn rewritten(head: &RequestHead, token: &Secret, vault: &str) -> Zeroizing<Vec<u
     };
     out.extend_from_slice(format!("{} {} {version}\r\n", head.method(), head.target()).as_bytes());
     for (name, value) in head.fields().iter() {
-        if !name.eq_ignore_ascii_case("proxy-authorization") {
+        if !is_ours(name) {
             write_field(&mut out, name, value);
         }
     }
@@ -154,8 +155,17 @@ fn rewritten(head: &RequestHead, token: &Secret, vault: &str) -> Zeroizing<Vec<u
     let encoded = Zeroizing::new(STANDARD.encode(&*pair));
     let value = Zeroizing::new([b"Basic ", encoded.as_bytes()].concat());
     write_field(&mut out, "Proxy-Authorization", &value);
+    if head.method() == "CONNECT" {
+        // The child's bundle holds the public roots too, so a tunnel need not be opened for its sake.
+        write_field(&mut out, CLIENT_ROOTS, b"public");
+    }
     out.extend_from_slice(b"\r\n");
     out
+}
+
+/// Fields the relay writes itself, whatever the child says.
+fn is_ours(name: &str) -> bool {
+    name.eq_ignore_ascii_case("proxy-authorization") || name.eq_ignore_ascii_case(CLIENT_ROOTS)
 }
 
 /// A request's body, unchanged.

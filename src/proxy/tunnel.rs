@@ -1,0 +1,108 @@
+//! CONNECT: yes to the client, then what the first byte says the tunnel carries.
+//!
+//! Most tunnels are terminated here, with a leaf for the name the client asks for, so that exchanges
+//! inside get their credential. A host that no service mentions is passed through untouched when the
+//! client is known to trust public roots: the vault does not read what it has no business with.
+
+use std::io;
+use std::time::Duration;
+
+use super::Proxy;
+use super::error::Error;
+use super::gate::Presented;
+use crate::authority::Authority;
+use crate::http1::head::RequestHead;
+use crate::http1::respond::After;
+use crate::log_event;
+use crate::net::Deadline;
+use crate::net::channel::Channel;
+use crate::net::duplex::{self, Direction, Everything, Until};
+use crate::net::tcp::TcpChannel;
+use crate::vault::Scheme;
+use crate::vault::scope::Scope;
+
+/// Our 200, the client's first byte, its handshake (contract B.10).
+const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+/// Longest silence in a tunnel that is passed through.
+const UNTOUCHED_IDLE: Duration = Duration::from_secs(10 * 60);
+/// First byte of a TLS record that begins a handshake (RFC 8446 §5.1).
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// The field by which a relay of ours says that its client trusts public roots beside the vault's own.
+pub(crate) const CLIENT_ROOTS: &str = "X-Agent-Vault-Client-Roots";
+
+/// The inside of a CONNECT.
+pub(super) struct Tunnel {
+    pub(super) channel: Box<dyn Channel>,
+    pub(super) scheme: Scheme,
+    pub(super) target: Authority,
+    pub(super) presented: Presented,
+}
+
+impl Tunnel {
+    /// Says yes to a CONNECT and takes up what comes: TLS, or plain HTTP, which some clients tunnel too.
+    pub(super) fn open(
+        proxy: &Proxy,
+        mut client: TcpChannel,
+        target: Authority,
+        presented: Presented,
+    ) -> Option<Self> {
+        let deadline = Deadline::after(HANDSHAKE_TIME);
+        say_yes(&mut client, deadline).and_then(|()| await_byte(&mut client, deadline)).ok()?;
+        let (channel, scheme): (Box<dyn Channel>, Scheme) = match client.received().first() {
+            Some(&TLS_HANDSHAKE) => match proxy.acceptor.accept(client, target.host(), deadline) {
+                Ok(channel) => (Box::new(channel), Scheme::Https),
+                Err(error) => {
+                    log_event!(Warn, "mitm TLS handshake failed", host = target, err = error);
+                    return None;
+                }
+            },
+            Some(byte) if byte.is_ascii_uppercase() => (Box::new(client), Scheme::Http),
+            Some(_) => {
+                log_event!(Warn, "tunnel carries neither TLS nor HTTP; closed", host = target);
+                return None;
+            }
+            None => return None,
+        };
+        Some(Self { channel, scheme, target, presented })
+    }
+}
+
+/// Whether a tunnel to this target is none of the vault's business.
+pub(super) fn is_untouched(
+    proxy: &Proxy,
+    head: &RequestHead,
+    target: &Authority,
+    scope: &Scope,
+) -> Result<bool, Error> {
+    // Where we trust roots of the operator's own, a client without them could not do its handshake.
+    if !head.fields().lists(CLIENT_ROOTS, "public") || proxy.upstreams.has_own_roots() {
+        return Ok(false);
+    }
+    let snapshot = proxy.directory.snapshot(scope).map_err(|_| Error::RulesUnavailable)?;
+    Ok(snapshot.is_indifferent_to(target))
+}
+
+/// Passes a tunnel through, byte for byte. The upstream is dialled before the client is told yes, so a
+/// refusal still has an answer.
+pub(super) fn pass(proxy: &Proxy, client: &mut TcpChannel, target: &Authority) -> Result<After, Error> {
+    let mut upstream = proxy.upstreams.dial(target)?;
+    log_event!(Debug, "tunnel passed through", host = target);
+    if say_yes(client, Deadline::after(HANDSHAKE_TIME)).is_ok() {
+        let (mut a, mut b) = (Everything, Everything);
+        let (mut up, mut down) = (Direction::new(&mut a), Direction::new(&mut b));
+        // However it ends, both connections end with it.
+        drop(duplex::run(client, &mut upstream, &mut up, &mut down, Until::BothDone, UNTOUCHED_IDLE));
+    }
+    Ok(After::Close)
+}
+
+fn say_yes(client: &mut TcpChannel, deadline: Deadline) -> io::Result<()> {
+    client.send(b"HTTP/1.1 200 Connection Established\r\n\r\n")?;
+    client.flush_by(deadline)
+}
+
+/// Waits for the first byte; one may have come behind the CONNECT already.
+fn await_byte(client: &mut TcpChannel, deadline: Deadline) -> io::Result<()> {
+    if client.received().is_empty() { client.receive_by(deadline).map(drop) } else { Ok(()) }
+}
