@@ -566,15 +566,28 @@ fn upstream_failures_have_names() {
         assert!(head.contains(&format!("X-Agent-Vault-Reason: {reason}\r\n")), "{head}");
         assert!(head.contains("X-Agent-Vault-Proxy-Error: true\r\n") && !body.contains("s3cret"));
     }
-    let rig = rig_for(bearer(HOST, None));
-    let mut tunnel = rig.tunnel(HOST, untrusted.port());
-    tunnel.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
-    let (head, body) = read_answer(&mut tunnel);
-    assert!(
-        head.contains("X-Agent-Vault-Reason: upstream_tls\r\n") && body.contains("bad gateway"),
-        "{head}{body}"
-    );
-    assert!(untrusted.requests().is_empty());
+    let wrong_name = Origin::tls(&["another.test"]);
+    let not_tls = Script::start(|mut stream, _| {
+        stream.read_exact(&mut [0]).unwrap();
+        stream.write_all(b"SSH-2.0-OpenSSH_9.2\r\n").unwrap();
+    });
+    for (origin, port, words) in [
+        (Some(&untrusted), untrusted.port(), "not issued by a trusted root"),
+        (Some(&wrong_name), wrong_name.port(), "for other names"),
+        (None, not_tls.port, "it may not speak TLS"),
+    ] {
+        let trusted = origin.filter(|_| port != untrusted.port());
+        let roots = trusted.map(|origin| origin.ca_pem().as_bytes().to_vec()).into_iter().collect();
+        let rig = Rig::start(Rules { services: vec![bearer(HOST, None)], roots, ..Rules::default() });
+        let mut tunnel = rig.tunnel(HOST, port);
+        tunnel.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+        let (head, body) = read_answer(&mut tunnel);
+        assert!(
+            head.contains("X-Agent-Vault-Reason: upstream_tls\r\n") && body.contains(words),
+            "{head}{body}"
+        );
+        assert!(body.contains("bad gateway") && origin.is_none_or(|origin| origin.requests().is_empty()));
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ use crate::authority::Authority;
 use crate::http1;
 use crate::http1::respond::Answer;
 use crate::rate::TooMany;
+use crate::tls::HandshakeFailure;
 use crate::vault::scope::ScopeError;
 
 const NOT_A_PROXY_REQUEST: &str = "this endpoint is an HTTP forward proxy; non-CONNECT requests must use \
@@ -53,7 +54,7 @@ pub(super) enum Error {
     Unreachable,
     /// The site's own proxy could not be reached, or refused the tunnel.
     UpstreamProxy,
-    UpstreamTls,
+    UpstreamTls(HandshakeFailure),
     UpstreamClosed,
     UpstreamMalformed,
     UpstreamTimeout,
@@ -110,7 +111,7 @@ impl Error {
             Self::Unresolved => "dns_failure",
             Self::Unreachable => "upstream_unreachable",
             Self::UpstreamProxy => "upstream_proxy",
-            Self::UpstreamTls => "upstream_tls",
+            Self::UpstreamTls(_) => "upstream_tls",
             Self::UpstreamClosed => "upstream_closed",
             Self::UpstreamMalformed => "upstream_malformed",
             Self::UpstreamTimeout => "upstream_timeout",
@@ -145,7 +146,7 @@ impl Error {
             | Self::Unresolved
             | Self::Unreachable
             | Self::UpstreamProxy
-            | Self::UpstreamTls
+            | Self::UpstreamTls(_)
             | Self::UpstreamClosed
             | Self::UpstreamMalformed
             | Self::ResponseTooLarge { .. } => 502,
@@ -173,7 +174,7 @@ impl Error {
             | Self::Unresolved
             | Self::Unreachable
             | Self::UpstreamProxy
-            | Self::UpstreamTls
+            | Self::UpstreamTls(_)
             | Self::UpstreamClosed
             | Self::UpstreamMalformed
             | Self::UpstreamTimeout => "upstream_error",
@@ -265,10 +266,9 @@ impl Error {
             Self::UpstreamProxy => {
                 broker(format!("bad gateway: the configured upstream proxy opened no tunnel to \"{target}\""))
             }
-            Self::UpstreamTls => broker(format!(
-                "bad gateway: the TLS handshake with \"{target}\" failed; its certificate must be valid for the \
-                 name and issued by a trusted root"
-            )),
+            Self::UpstreamTls(failure) => {
+                broker(format!("bad gateway: the TLS handshake with \"{target}\" failed: {failure}"))
+            }
             Self::UpstreamClosed => {
                 broker(format!("bad gateway: \"{target}\" closed the connection before its response was complete"))
             }

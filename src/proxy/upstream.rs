@@ -14,7 +14,7 @@ use crate::net::channel::Channel;
 use crate::net::dial::dial;
 use crate::net::guard::{Guard, Refusal};
 use crate::net::tcp::TcpChannel;
-use crate::tls::Connector;
+use crate::tls::{Connector, HandshakeFailure};
 use crate::vault::Scheme;
 
 /// Limits of contract B.10.
@@ -95,7 +95,7 @@ impl Upstreams {
                 let tls = self.outward.connector.connect(tcp, target.host(), deadline).map_err(|error| {
                     // rustls names certificates and alerts, never bytes of the stream.
                     log_event!(Warn, "upstream TLS handshake failed", target_host = target, error = error);
-                    Error::UpstreamTls
+                    Error::UpstreamTls(HandshakeFailure::of(&error))
                 })?;
                 Box::new(tls)
             }

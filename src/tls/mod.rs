@@ -66,6 +66,64 @@ impl From<rustls::Error> for Error {
     }
 }
 
+/// Why a handshake with an upstream failed, as far as it helps the one who has to act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandshakeFailure {
+    /// No trusted root leads to the certificate.
+    UnknownIssuer,
+    /// The certificate is for other names.
+    WrongName,
+    /// The certificate's time is over, or has not begun.
+    NotInForce,
+    /// The certificate is broken, revoked or may not be used for this.
+    BadCertificate,
+    /// The upstream ended the handshake with an alert, or has no version or protocol in common with us.
+    Refused,
+    /// The connection ended, or what came is not TLS.
+    Broken,
+    TimedOut,
+}
+
+impl HandshakeFailure {
+    /// Reads the failure of [`Connector::connect`].
+    pub fn of(error: &io::Error) -> Self {
+        use rustls::CertificateError as Bad;
+        let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        match inner {
+            Some(rustls::Error::InvalidCertificate(bad)) => match bad {
+                Bad::UnknownIssuer => Self::UnknownIssuer,
+                Bad::NotValidForName | Bad::NotValidForNameContext { .. } => Self::WrongName,
+                Bad::Expired
+                | Bad::ExpiredContext { .. }
+                | Bad::NotValidYet
+                | Bad::NotValidYetContext { .. } => Self::NotInForce,
+                _ => Self::BadCertificate,
+            },
+            Some(
+                rustls::Error::AlertReceived(_)
+                | rustls::Error::PeerIncompatible(_)
+                | rustls::Error::NoApplicationProtocol,
+            ) => Self::Refused,
+            None if error.kind() == io::ErrorKind::TimedOut => Self::TimedOut,
+            _ => Self::Broken,
+        }
+    }
+}
+
+impl fmt::Display for HandshakeFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::UnknownIssuer => "its certificate is not issued by a trusted root (--upstream-ca adds one)",
+            Self::WrongName => "its certificate is for other names",
+            Self::NotInForce => "its certificate has expired or is not valid yet",
+            Self::BadCertificate => "its certificate is not acceptable",
+            Self::Refused => "it refused the handshake",
+            Self::Broken => "the handshake broke off; it may not speak TLS",
+            Self::TimedOut => "the handshake took too long",
+        })
+    }
+}
+
 /// Terminates a client's TLS with a leaf for the name it asks for.
 pub struct Acceptor {
     config: ServerConfig,

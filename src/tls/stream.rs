@@ -378,6 +378,33 @@ mod tests {
     }
 
     #[test]
+    fn a_second_connection_resumes_the_first() {
+        let leaves = Arc::new(Leaves::new(Root::generate(SystemTime::now()).unwrap(), None).unwrap());
+        let connector = Connector::new(&[leaves.root_pem().as_bytes().to_vec()]).unwrap();
+        let acceptor = Arc::new(Acceptor::new(leaves).unwrap());
+        let mut kinds = Vec::new();
+        for _ in 0..2 {
+            let ((client, server), acceptor) = (pair(), Arc::clone(&acceptor));
+            let accept = thread::Builder::new()
+                .spawn(move || {
+                    let mut server = acceptor.accept(server, "x", soon()).unwrap();
+                    server.send(b"hello").unwrap();
+                    server.flush_by(soon()).unwrap();
+                    server
+                })
+                .unwrap();
+            let mut client = connector.connect(client, "api.example.test", soon()).unwrap();
+            // The ticket comes before the first bytes.
+            assert_eq!(client.receive_by(soon()).unwrap(), Receive::Bytes);
+            let Side::Client(connection) = &client.side else { panic!("a client") };
+            kinds.push(connection.handshake_kind());
+            drop(accept.join());
+        }
+        use rustls::HandshakeKind::{Full, Resumed};
+        assert_eq!(kinds, [Some(Full), Some(Resumed)]);
+    }
+
+    #[test]
     fn a_cut_is_not_an_end() {
         let (client, server) = connect("api.example.test");
         let mut client = client.unwrap();
