@@ -31,6 +31,11 @@ fn curl() {
 }
 
 #[test]
+fn absolute_form_https() {
+    python("absolute_form_https", "socket", "with_absolute_form.py");
+}
+
+#[test]
 fn git_ls_remote() {
     let Some(git) = need("git_ls_remote", "git", "install git") else { return };
     let repositories = TempDir::new();

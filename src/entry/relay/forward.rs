@@ -12,6 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use super::{Peer, broker_error, is_empty};
+use crate::authority::Authority;
 use crate::http1::body::BodyReader;
 use crate::http1::chunked::Piece;
 use crate::http1::framing::Framing;
@@ -125,7 +126,7 @@ fn tunnel(peer: &mut Peer, mut upstream: TcpChannel) {
     }
 }
 
-fn unreachable(peer: &mut Peer, head: &RequestHead, framing: Framing, error: &io::Error) -> After {
+pub(super) fn unreachable(peer: &mut Peer, head: &RequestHead, framing: Framing, error: &io::Error) -> After {
     let proxy = peer.relay.ingress.authority().clone();
     log_event!(Warn, "broker unreachable", proxy = proxy, cause = error);
     let message = format!("The Agent Vault broker's proxy at {proxy} cannot be reached: {error}");
@@ -151,10 +152,7 @@ fn rewritten(head: &RequestHead, token: &Secret, vault: &str) -> Zeroizing<Vec<u
             write_field(&mut out, name, value);
         }
     }
-    let pair = Zeroizing::new([token.expose(), b":", vault.as_bytes()].concat());
-    let encoded = Zeroizing::new(STANDARD.encode(&*pair));
-    let value = Zeroizing::new([b"Basic ", encoded.as_bytes()].concat());
-    write_field(&mut out, "Proxy-Authorization", &value);
+    write_token(&mut out, token, vault);
     if head.method() == "CONNECT" {
         // The child's bundle holds the public roots too, so a tunnel need not be opened for its sake.
         write_field(&mut out, CLIENT_ROOTS, b"public");
@@ -163,13 +161,29 @@ fn rewritten(head: &RequestHead, token: &Secret, vault: &str) -> Zeroizing<Vec<u
     out
 }
 
+/// A CONNECT of the relay's own.
+pub(super) fn connect_head(to: &Authority, token: &Secret, vault: &str) -> Zeroizing<Vec<u8>> {
+    let mut out = Zeroizing::new(Vec::with_capacity(512));
+    out.extend_from_slice(format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n").as_bytes());
+    write_token(&mut out, token, vault);
+    out.extend_from_slice(b"\r\n");
+    out
+}
+
+fn write_token(out: &mut Vec<u8>, token: &Secret, vault: &str) {
+    let pair = Zeroizing::new([token.expose(), b":", vault.as_bytes()].concat());
+    let encoded = Zeroizing::new(STANDARD.encode(&*pair));
+    let value = Zeroizing::new([b"Basic ", encoded.as_bytes()].concat());
+    write_field(out, "Proxy-Authorization", &value);
+}
+
 /// Fields the relay writes itself, whatever the child says.
 fn is_ours(name: &str) -> bool {
     name.eq_ignore_ascii_case("proxy-authorization") || name.eq_ignore_ascii_case(CLIENT_ROOTS)
 }
 
 /// A request's body, unchanged.
-struct Request(BodyReader);
+pub(super) struct Request(pub(super) BodyReader);
 
 impl Course for Request {
     fn step(&mut self, from: &mut dyn Channel, ended: bool, to: &mut dyn Channel) -> io::Result<Step> {
@@ -178,7 +192,7 @@ impl Course for Request {
 }
 
 /// A response, unchanged: interim heads, the head, the body.
-struct Reply<'h> {
+pub(super) struct Reply<'h> {
     method: &'h str,
     /// Leave a 407 unread, so that the request can be sent again with another token.
     hold_rejection: bool,
@@ -200,7 +214,7 @@ enum State {
 }
 
 impl<'h> Reply<'h> {
-    fn new(method: &'h str, hold_rejection: bool) -> Self {
+    pub(super) fn new(method: &'h str, hold_rejection: bool) -> Self {
         Self {
             method,
             hold_rejection,

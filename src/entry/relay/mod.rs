@@ -8,10 +8,11 @@
 mod api;
 mod forward;
 mod ingress;
+mod secure;
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ring::rand::{self, SystemRandom};
@@ -32,6 +33,7 @@ use crate::peer::conversation::{self, Conversation, Served};
 use crate::peer::{self, ReadError};
 use crate::proxy::{no_room, read_credential};
 use crate::secret::Secret;
+use crate::tls::Connector;
 use ingress::Ingress;
 
 /// A request's head, as the broker itself has it (contract B.10).
@@ -49,12 +51,21 @@ pub(super) struct Relay {
     ingress: Ingress,
     /// The control API, without a token: each call brings the current one.
     client: Client,
+    ca_pem: Vec<u8>,
+    /// Made when the first child asks for it: few do, and it costs time at the start.
+    connector: OnceLock<Option<Connector>>,
 }
 
 impl Relay {
     pub(super) fn new(credential: Secret, broker: Broker) -> Arc<Self> {
-        let Broker { client, token, vault, proxy, ca_pem: _ } = broker;
-        Arc::new(Self { credential, token, vault, ingress: Ingress::new(proxy), client })
+        let Broker { client, token, vault, proxy, ca_pem } = broker;
+        let ingress = Ingress::new(proxy);
+        Arc::new(Self { credential, token, vault, ingress, client, ca_pem, connector: OnceLock::new() })
+    }
+
+    /// Does TLS inside a tunnel as the child would: with the vault's CA and the public roots.
+    fn connector(&self) -> Option<&Connector> {
+        self.connector.get_or_init(|| Connector::new(std::slice::from_ref(&self.ca_pem)).ok()).as_ref()
     }
 
     /// Checks `Proxy-Authorization` as the broker would check a token scoped to the run's vault.
@@ -134,7 +145,10 @@ impl Peer {
             return api::serve(self, head, framing);
         }
         match self.relay.admit(head.fields()) {
-            Ok(()) => forward::serve(self, head, framing),
+            Ok(()) => match secure::target(head) {
+                Some((to, path)) => secure::serve(self, head, framing, &to, path),
+                None => forward::serve(self, head, framing),
+            },
             // Some clients ask once without credentials and then, on the same connection, with them.
             Err(refusal) => self.answer(&refusal, head.method(), after_unread(head, framing)),
         }
