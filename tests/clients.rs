@@ -9,7 +9,7 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::{Broker, Ended, Origin, Received, SECRET, TempDir, bare, contains, need, run, skip, succeeds};
+use support::{Origin, Site, TempDir, bare, contains, need, need_node, need_python, run, source};
 
 /// Not ASCII and not a form, so that a client or a proxy that touches it is caught.
 const BODY: &str = "amount=1099&note=Größe {\"a\": [1, 2]}\n";
@@ -27,7 +27,7 @@ fn curl() {
     let placeholder = "Authorization: Bearer placeholder";
     let sending = ["--next", "-sSf", "-H", placeholder, "--data-binary", BODY, &post];
     site.client(&curl, &[&["-sSf", "-H", placeholder, &get], &sending[..]].concat());
-    site.expect_get_and_post();
+    expect_get_and_post(site);
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn go_net_http() {
     run(build.arg("build").arg("-o").arg(&client).arg(source("with_net_http.go")), b"").expect_success();
     let site = Site::open(Origin::tls(&[API]), API);
     site.client(&client, &[&site.origin.url(API, ""), BODY]);
-    site.expect_get_and_post();
+    expect_get_and_post(site);
 }
 
 #[test]
@@ -95,102 +95,33 @@ fn openssl_raw() {
     let site = Site::open(Origin::tls(&[API]), API);
     let target = format!("{API}:{}", site.origin.port());
     site.client(Path::new("sh"), &[&source("with_openssl.sh"), &target, BODY]);
-    site.expect_get_and_post();
+    expect_get_and_post(site);
 }
 
 fn python(test: &str, module: &str, script: &str) {
-    let Some(python) = need(test, "python3", "install python3") else { return };
-    if !succeeds("python3", &["-c", &format!("import {module}")]) {
-        return skip(test, &format!("python3 has no module {module}; pip install {module}"));
-    }
+    let Some(python) = need_python(test, module) else { return };
     with_script(&python, script);
 }
 
 fn node(test: &str, script: &str) {
-    let Some(node) = need(test, "node", "install Node.js 24.5 or later") else { return };
-    // Earlier versions know no proxy variables at all, so there is nothing an environment could do.
-    let new_enough = "const [major, minor] = process.versions.node.split('.').map(Number);\
-                      process.exit(major > 24 || (major === 24 && minor >= 5) ? 0 : 1)";
-    if !succeeds("node", &["-e", new_enough]) {
-        return skip(test, "this Node.js ignores proxy variables; install 24.5 or later");
-    }
+    let Some(node) = need_node(test, &[]) else { return };
     with_script(&node, script);
 }
 
 fn with_script(interpreter: &Path, script: &str) {
     let site = Site::open(Origin::tls(&[API]), API);
     site.client(interpreter, &[&source(script), &site.origin.url(API, ""), BODY]);
-    site.expect_get_and_post();
+    expect_get_and_post(site);
 }
 
-/// A broker with one service and one agent, in front of an origin.
-struct Site {
-    origin: Origin,
-    broker: Broker,
-    token: String,
-}
-
-impl Site {
-    #[track_caller]
-    fn open(origin: Origin, host: &str) -> Self {
-        let broker = Broker::start(&origin, &[host])
-            .with_credential("API_KEY", SECRET)
-            .with_service("the-api", host, "API_KEY");
-        let token = broker.agent("test-agent");
-        Self { origin, broker, token }
-    }
-
-    /// Runs a client under `agent-vault run`; it has to succeed and must have seen no secret.
-    #[track_caller]
-    fn client(&self, program: &Path, args: &[&str]) -> Ended {
-        let mut command = self.broker.run_command(&self.token);
-        command.arg("sh").arg(source("observed.sh")).arg(program).args(args);
-        let ended = run(&mut command, b"").expect_success();
-        let seen = format!("{}\n{}", ended.stdout, ended.stderr);
-        assert!(seen.contains("--- environment\n"), "the client was not observed:\n{seen}");
-        assert!(seen.contains("-----BEGIN CERTIFICATE-----"), "no CA was given:\n{seen}");
-        for secret in [SECRET, &self.token] {
-            assert!(!seen.contains(secret), "{secret} is visible to the client:\n{seen}");
-        }
-        ended
-    }
-
-    #[track_caller]
-    fn expect_get_and_post(mut self) {
-        let requests = self.origin.requests();
-        let lines: Vec<String> = requests.iter().map(|r| format!("{} {}", r.method, r.target)).collect();
-        assert_eq!(lines, ["GET /get", "POST /post"]);
-        assert_eq!(String::from_utf8_lossy(&requests[1].body), BODY);
-        self.expect_credential_on(&requests);
-        self.expect_no_traces();
-    }
-
-    #[track_caller]
-    fn expect_credential_on(&self, requests: &[Received]) {
-        assert!(!requests.is_empty());
-        for request in requests {
-            let expected = format!("Bearer {SECRET}");
-            assert_eq!(request.field("authorization"), Some(expected.as_str()), "{request:?}");
-            assert!(request.field("proxy-authorization").is_none(), "{request:?}");
-        }
-    }
-
-    /// The broker keeps the credential sealed and the token hashed, and logs neither.
-    #[track_caller]
-    fn expect_no_traces(&mut self) {
-        let log = self.broker.log();
-        let stored = self.broker.stored_bytes();
-        assert!(!stored.is_empty(), "the broker keeps its state in its home");
-        for secret in [SECRET, &self.token] {
-            assert!(!contains(&stored, secret), "{secret} is in a file of the broker");
-            assert!(!log.contains(secret), "{secret} is in the broker's log:\n{log}");
-        }
-    }
-}
-
-/// Path of a client's source.
-fn source(name: &str) -> String {
-    format!("{}/tests/clients/{name}", env!("CARGO_MANIFEST_DIR"))
+#[track_caller]
+fn expect_get_and_post(mut site: Site) {
+    let requests = site.origin.requests();
+    let lines: Vec<String> = requests.iter().map(|r| format!("{} {}", r.method, r.target)).collect();
+    assert_eq!(lines, ["GET /get", "POST /post"]);
+    assert_eq!(String::from_utf8_lossy(&requests[1].body), BODY);
+    site.expect_credential_on(&requests);
+    site.expect_no_traces();
 }
 
 /// Creates `project.git` with one commit and returns the commit.

@@ -80,6 +80,14 @@ impl Broker {
         self
     }
 
+    /// Replaces the services of the vault `default` by this list of service objects.
+    #[track_caller]
+    pub(crate) fn with_services(self, services: &serde_json::Value) -> Self {
+        let args = ["vault", "service", "set", "-f", "-", "--vault", "default"];
+        self.cli_with_stdin(&args, &services.to_string());
+        self
+    }
+
     /// Creates an agent that may use the vault `default` through the proxy; returns its token.
     #[track_caller]
     pub(crate) fn agent(&self, name: &str) -> String {

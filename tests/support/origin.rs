@@ -21,6 +21,9 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 /// enough that a broken test ends by itself.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Read at once: a few TLS records, so that large bodies cost few calls.
+const BUFFER_BYTES: usize = 64 * 1024;
+
 /// A request as the origin saw it: fields in order, names as written, body with its framing removed.
 #[derive(Clone, Debug)]
 pub(crate) struct Received {
@@ -37,6 +40,43 @@ impl Received {
         let (_, value) = values.next()?;
         values.next().is_none().then_some(value.as_str())
     }
+
+    /// Reads the body, whatever its framing, a piece at a time; a client that waits is told to go on.
+    pub(crate) fn read_body(&self, stream: &mut dyn Wire, take: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+        if self.field("expect").is_some() {
+            stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+            stream.flush()?;
+        }
+        if self.field("transfer-encoding").is_none() {
+            let length = self.field("content-length").unwrap_or("0");
+            return read_exactly(stream, length.parse().map_err(|_| malformed(length))?, take);
+        }
+        loop {
+            let line = read_line(stream)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+            let size = line.split(';').next().unwrap_or_default();
+            let size = u64::from_str_radix(size, 16).map_err(|_| malformed(&line))?;
+            if size == 0 {
+                read_fields(stream)?; // trailers
+                return Ok(());
+            }
+            read_exactly(stream, size, take)?;
+            read_line(stream)?;
+        }
+    }
+}
+
+fn read_exactly(stream: &mut dyn Wire, mut left: u64, take: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+    while left > 0 {
+        let piece = stream.fill_buf()?;
+        let count = piece.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        take(&piece[..count]);
+        stream.consume(count);
+        left -= count as u64;
+    }
+    Ok(())
 }
 
 /// What the origin answers.
@@ -50,6 +90,8 @@ enum Reply {
     Git(PathBuf),
     /// Whatever the test's own function says.
     By(Answering),
+    /// The test's own function has the connection.
+    Talk(Talking),
 }
 
 /// A function from a request to the bytes of its answer.
@@ -61,6 +103,53 @@ type Answerer = dyn Fn(&Received) -> Vec<u8> + Send + Sync;
 impl fmt::Debug for Answering {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Answering")
+    }
+}
+
+/// A function that gets the connection behind a request's head: body, answer and all that follows.
+#[derive(Clone)]
+struct Talking(Arc<Talker>);
+
+type Talker = dyn Fn(&Received, &mut dyn Wire) -> io::Result<()> + Send + Sync;
+
+impl fmt::Debug for Talking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Talking")
+    }
+}
+
+/// The two directions of a connection.
+pub(crate) trait Wire: BufRead + Write {}
+
+impl<S: Read + Write> Wire for Buffered<S> {}
+
+/// A stream read in large pieces and written through.
+#[derive(Debug)]
+struct Buffered<S>(BufReader<S>);
+
+impl<S: Read> Read for Buffered<S> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.0.read(bytes)
+    }
+}
+
+impl<S: Read> BufRead for Buffered<S> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.0.fill_buf()
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.0.consume(count);
+    }
+}
+
+impl<S: Write> Write for Buffered<S> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.get_mut().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.get_mut().flush()
     }
 }
 
@@ -126,6 +215,15 @@ impl Origin {
         self
     }
 
+    /// Hands the connection to `talk` behind each request's head, body unread; it ends when `talk` does.
+    pub(crate) fn talking(
+        self,
+        talk: impl Fn(&Received, &mut dyn Wire) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        *hold(&self.shared.reply) = Reply::Talk(Talking(Arc::new(talk)));
+        self
+    }
+
     /// Serves the bare repositories in `root` to git.
     pub(crate) fn serving_git(self, root: &Path) -> Self {
         *hold(&self.shared.reply) = Reply::Git(root.to_owned());
@@ -175,26 +273,34 @@ impl Shared {
         socket.set_write_timeout(Some(PATIENCE))?;
         socket.set_nodelay(true)?;
         let Some(config) = &self.tls else {
-            return self.exchanges(BufReader::new(socket));
+            return self.exchanges(Buffered(BufReader::with_capacity(BUFFER_BYTES, socket)));
         };
         let connection = ServerConnection::new(Arc::clone(config)).map_err(io::Error::other)?;
         let mut stream = StreamOwned::new(connection, socket);
-        let served = self.exchanges(BufReader::new(&mut stream));
+        let served = self.exchanges(Buffered(BufReader::with_capacity(BUFFER_BYTES, &mut stream)));
         stream.conn.send_close_notify();
         stream.flush()?;
         served
     }
 
-    fn exchanges<S: Read + Write>(&self, mut stream: BufReader<S>) -> io::Result<()> {
-        while let Some(request) = read_request(&mut stream)? {
+    fn exchanges(&self, mut stream: impl Wire) -> io::Result<()> {
+        while let Some(mut request) = read_head(&mut stream)? {
             let wants_close = request.field("connection").is_some_and(|v| v.eq_ignore_ascii_case("close"));
-            // The reply is chosen and the request recorded before a byte goes out: a client that has its
-            // answer finds its request on record.
             let reply = hold(&self.reply).clone();
+            if !matches!(reply, Reply::Talk(_)) {
+                let mut body = Vec::new();
+                request.read_body(&mut stream, &mut |piece| body.extend_from_slice(piece))?;
+                request.body = body;
+            }
+            // The request is recorded before a byte of the answer goes out: a client that has its answer
+            // finds its request on record.
             hold(&self.requests).push(request.clone());
             self.arrived.notify_all();
-            let stream = stream.get_mut();
             match reply {
+                Reply::Talk(talk) => {
+                    talk.0(&request, &mut stream)?;
+                    return stream.flush();
+                }
                 Reply::Line => stream.write_all(&line(&request))?,
                 Reply::By(answer) => stream.write_all(&answer.0(&request))?,
                 Reply::Git(root) => stream.write_all(&git_backend(&root, &request)?)?,
@@ -212,8 +318,8 @@ impl Shared {
     }
 }
 
-/// Reads one request; `None` at a clean end between requests.
-fn read_request<S: Read + Write>(stream: &mut BufReader<S>) -> io::Result<Option<Received>> {
+/// Reads one request's head; `None` at a clean end between requests.
+fn read_head(stream: &mut impl Wire) -> io::Result<Option<Received>> {
     let Some(start) = read_line(stream)? else {
         return Ok(None);
     };
@@ -224,23 +330,10 @@ fn read_request<S: Read + Write>(stream: &mut BufReader<S>) -> io::Result<Option
         return Err(malformed(&start));
     };
     let fields = read_fields(stream)?;
-    let mut request =
-        Received { method: method.to_owned(), target: target.to_owned(), fields, body: Vec::new() };
-    if request.field("expect").is_some() {
-        stream.get_mut().write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
-        stream.get_mut().flush()?;
-    }
-    if request.field("transfer-encoding").is_some() {
-        request.body = read_chunks(stream)?;
-    } else if let Some(length) = request.field("content-length") {
-        let length = length.parse().map_err(|_| malformed(length))?;
-        request.body.resize(length, 0);
-        stream.read_exact(&mut request.body)?;
-    }
-    Ok(Some(request))
+    Ok(Some(Received { method: method.to_owned(), target: target.to_owned(), fields, body: Vec::new() }))
 }
 
-fn read_fields<S: Read>(stream: &mut BufReader<S>) -> io::Result<Vec<(String, String)>> {
+fn read_fields(stream: &mut (impl BufRead + ?Sized)) -> io::Result<Vec<(String, String)>> {
     let mut fields = Vec::new();
     loop {
         let line = read_line(stream)?.ok_or(io::ErrorKind::UnexpectedEof)?;
@@ -252,25 +345,8 @@ fn read_fields<S: Read>(stream: &mut BufReader<S>) -> io::Result<Vec<(String, St
     }
 }
 
-fn read_chunks<S: Read>(stream: &mut BufReader<S>) -> io::Result<Vec<u8>> {
-    let mut body = Vec::new();
-    loop {
-        let line = read_line(stream)?.ok_or(io::ErrorKind::UnexpectedEof)?;
-        let size = line.split(';').next().unwrap_or_default();
-        let size = usize::from_str_radix(size, 16).map_err(|_| malformed(&line))?;
-        if size == 0 {
-            read_fields(stream)?; // trailers
-            return Ok(body);
-        }
-        let start = body.len();
-        body.resize(start + size, 0);
-        stream.read_exact(&mut body[start..])?;
-        read_line(stream)?;
-    }
-}
-
 /// Reads one CRLF line without its end; `None` at the end of the stream.
-fn read_line<S: Read>(stream: &mut BufReader<S>) -> io::Result<Option<String>> {
+fn read_line(stream: &mut (impl BufRead + ?Sized)) -> io::Result<Option<String>> {
     let mut line = Vec::new();
     if stream.read_until(b'\n', &mut line)? == 0 {
         return Ok(None);
@@ -304,6 +380,7 @@ fn git_backend(root: &Path, request: &Received) -> io::Result<Vec<u8>> {
         .env("QUERY_STRING", query)
         .env("CONTENT_TYPE", request.field("content-type").unwrap_or_default())
         .env("CONTENT_LENGTH", request.body.len().to_string())
+        .env("HTTP_CONTENT_ENCODING", request.field("content-encoding").unwrap_or_default())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()?;

@@ -36,6 +36,7 @@ pub(crate) fn succeeds(program: &str, args: &[&str]) -> bool {
     let status = Command::new(path)
         .args(args)
         .env("PATH", search_path())
+        .env("NODE_PATH", node_modules())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -66,4 +67,42 @@ pub(crate) fn need(test: &str, program: &str, get: &str) -> Option<PathBuf> {
         skip(test, &format!("{program} is not on the PATH; {get}"));
     }
     found
+}
+
+/// A Python with this module.
+#[track_caller]
+pub(crate) fn need_python(test: &str, module: &str) -> Option<PathBuf> {
+    let python = need(test, "python3", "install python3")?;
+    if succeeds("python3", &["-c", &format!("import {module}")]) {
+        return Some(python);
+    }
+    skip(test, &format!("python3 has no module {module}; pip install {module}"));
+    None
+}
+
+/// A Node.js that knows proxy variables, with these packages.
+#[track_caller]
+pub(crate) fn need_node(test: &str, packages: &[&str]) -> Option<PathBuf> {
+    let node = need(test, "node", "install Node.js 24.5 or later")?;
+    // Earlier versions know no proxy variables at all, so there is nothing an environment could do.
+    let new_enough = "const [major, minor] = process.versions.node.split('.').map(Number);\
+                      process.exit(major > 24 || (major === 24 && minor >= 5) ? 0 : 1)";
+    if !succeeds("node", &["-e", new_enough]) {
+        skip(test, "this Node.js ignores proxy variables; install 24.5 or later");
+        return None;
+    }
+    let missing = packages.iter().find(|name| !succeeds("node", &["-e", &format!("require('{name}')")]));
+    if let Some(missing) = missing {
+        skip(test, &format!("Node.js finds no package {missing}; npm install {missing}, and set NODE_PATH"));
+        return None;
+    }
+    Some(node)
+}
+
+/// Where Node.js looks for packages: those installed for tests, then the user's own.
+pub(crate) fn node_modules() -> OsString {
+    let installed = target_dir().join("test-tools/node_modules");
+    let inherited = env::var_os("NODE_PATH").unwrap_or_default();
+    env::join_paths([installed].into_iter().chain(env::split_paths(&inherited)))
+        .expect("a search path that came in can go out")
 }
