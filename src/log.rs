@@ -68,6 +68,11 @@ pub fn event(level: Level, message: &str, fields: &[(&str, &dyn fmt::Display)]) 
     drop(std::io::stderr().write_all(line.as_bytes()));
 }
 
+/// Writes a whole line of another form, for programs that asked for it; as ready to lose it as an event.
+pub fn line(text: &str) {
+    drop(std::io::stderr().write_all(format!("{text}\n").as_bytes()));
+}
+
 /// Makes panics one line of this log, with the place and without the message: what a failed assertion
 /// prints may hold anything that was in memory.
 pub fn log_panics() {

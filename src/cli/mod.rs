@@ -41,6 +41,7 @@ const TABLE: &[&[Verb]] = &[
     STARTING,
     operator::auth::VERBS,
     operator::vault::VERBS,
+    operator::logs::VERBS,
     operator::credential::VERBS,
     operator::service::VERBS,
     operator::grant::VERBS,

@@ -53,6 +53,14 @@ pub(super) struct Route<'r> {
     pub(super) scope: &'r Arc<Scope>,
 }
 
+impl Route<'_> {
+    /// The path alone, as sent; an absent one is the root.
+    pub(super) fn raw_path(&self) -> &str {
+        let path = self.path.split('?').next().unwrap_or_default();
+        if path.is_empty() { "/" } else { path }
+    }
+}
+
 /// How an exchange that reached its response ended.
 struct Ended {
     status: u16,
@@ -62,14 +70,14 @@ struct Ended {
 
 /// Serves one request and writes its record. Every refusal inside is a `?`; it is answered here, once.
 pub(super) fn serve(proxy: &Proxy, client: &mut dyn Channel, head: &RequestHead, route: &Route<'_>) -> After {
-    let mut record = Record::start(head.method(), route.target, route.path);
+    let mut record = Record::start(head, route);
     match run(proxy, client, head, route, &mut record) {
         Ok(ended) => {
-            record.finish(ended.status, ended.error.as_ref());
+            record.finish(proxy, ended.status, ended.error.as_ref());
             ended.after
         }
         Err(error) => {
-            record.finish(error.status(), Some(&error));
+            record.finish(proxy, error.status(), Some(&error));
             let at = Circumstances {
                 target: Some(route.target),
                 vault: &route.scope.vault_name,
@@ -115,7 +123,7 @@ fn run(
     client: &mut dyn Channel,
     head: &RequestHead,
     route: &Route<'_>,
-    record: &mut Record,
+    record: &mut Record<'_>,
 ) -> Result<Ended, Error> {
     let framing = Framing::of_request(head).map_err(Error::Malformed)?;
     // Held until the exchange is over; a WebSocket holds it until it closes.
@@ -149,7 +157,7 @@ fn run(
         target: route.target.clone(),
         vault_id: Arc::clone(&route.scope.vault_id),
     };
-    let attempt = Attempt { proxy, head, prepared, is_upgrade, key: &key };
+    let mut attempt = Attempt { proxy, head, prepared, is_upgrade, key: &key, record };
     let upstream = proxy.upstreams.checkout(&key)?;
     let can_replay = upstream.is_reused && is_replayable(head.method(), framing);
     match attempt.run(client, upstream, &outgoing, &mut upload) {
@@ -164,11 +172,9 @@ fn run(
 fn judge<'s>(
     snapshot: &'s Snapshot,
     route: &Route<'_>,
-    record: &mut Record,
+    record: &mut Record<'_>,
 ) -> Result<Option<&'s Prepared>, Error> {
-    let raw_path = route.path.split('?').next().unwrap_or_default();
-    let raw_path = if raw_path.is_empty() { "/" } else { raw_path };
-    match snapshot.judge(route.target, route.scheme, raw_path) {
+    match snapshot.judge(route.target, route.scheme, route.raw_path()) {
         Verdict::Pass => Ok(None),
         Verdict::Attach(compiled) => {
             record.matched(compiled.service());
@@ -198,17 +204,18 @@ fn is_replayable(method: &str, framing: Framing) -> bool {
 }
 
 /// One request on one upstream connection.
-struct Attempt<'a> {
+struct Attempt<'a, 'r> {
     proxy: &'a Proxy,
     head: &'a RequestHead,
     prepared: &'a Prepared,
     is_upgrade: bool,
     key: &'a Key,
+    record: &'a mut Record<'r>,
 }
 
-impl Attempt<'_> {
+impl Attempt<'_, '_> {
     fn run(
-        &self,
+        &mut self,
         client: &mut dyn Channel,
         mut upstream: Upstream,
         outgoing: &[u8],
@@ -267,7 +274,7 @@ impl Attempt<'_> {
 
     /// The upstream has agreed to speak WebSocket: frames both ways until one side ends.
     fn switch(
-        &self,
+        &mut self,
         client: &mut dyn Channel,
         upstream: &mut dyn Channel,
         response: &ResponseHead,
@@ -275,6 +282,7 @@ impl Attempt<'_> {
         let mut out = Vec::with_capacity(512);
         rewrite::switching(&mut out, response);
         client.send(&out).map_err(|_| Error::ClientGone)?;
+        self.record.finish(self.proxy, response.status(), None);
         let substitutions = &self.prepared.substitutions;
         let (mut frames, mut bytes) = (Frames::new(substitutions), Everything);
         let course: &mut dyn Course =

@@ -11,6 +11,7 @@ mod egress;
 mod error;
 mod exchange;
 mod gate;
+pub mod journal;
 mod record;
 mod resign;
 mod rewrite;
@@ -35,6 +36,7 @@ use crate::net::tcp::TcpChannel;
 use crate::peer::conversation::{self, Conversation, Served};
 use crate::peer::{self, ReadError};
 use crate::tls::Acceptor;
+use crate::vault::request_log::RequestLog;
 use crate::vault::scope::{Directory, Scope};
 pub use egress::Egress;
 use error::{Circumstances, Error};
@@ -80,6 +82,7 @@ pub struct Proxy {
     limits: Limits,
     tiers: Tiers,
     base_url: String,
+    log: Option<Arc<dyn RequestLog>>,
 }
 
 impl Proxy {
@@ -93,7 +96,13 @@ impl Proxy {
     ) -> Self {
         let upstreams = Upstreams::new(outward);
         let tiers = Tiers::new(limits.rates);
-        Self { directory, acceptor, upstreams, limits, tiers, base_url: base_url.to_owned() }
+        Self { directory, acceptor, upstreams, limits, tiers, base_url: base_url.to_owned(), log: None }
+    }
+
+    /// Gives every request of an authenticated client to this log.
+    #[must_use]
+    pub fn with_log(self, log: Arc<dyn RequestLog>) -> Self {
+        Self { log: Some(log), ..self }
     }
 
     /// Closes upstream connections that have been idle too long; when to call again.

@@ -3,6 +3,7 @@
 //! The control API is the broker: if it cannot listen, nothing starts. The proxy may be missing; that is
 //! a warning, and `/v1/mitm/ca.pem` says so to those who ask (contract D.2).
 
+mod keeper;
 mod pidfile;
 mod unlock;
 
@@ -23,6 +24,7 @@ use crate::health::Beacon;
 use crate::log::Level;
 use crate::log_event;
 use crate::net::reactor::{Reactor, Wake};
+use crate::proxy::journal::Journal;
 use crate::proxy::{Ingress, Outward, Proxy};
 use crate::store::Store;
 use crate::sys;
@@ -31,16 +33,27 @@ use crate::tls::ca::Root;
 use crate::tls::leaf::Leaves;
 use crate::tls::{Acceptor, Connector};
 use crate::vault::scope::Directory;
+use keeper::Keeper;
 use pidfile::PidFile;
 
 /// What open connections get to end by themselves (contract D.2).
 const GRACE: Duration = Duration::from_secs(5);
+/// What the request log gets to be written to its end (contract F.1).
+const LOG_GRACE: Duration = Duration::from_secs(3);
 
 /// A proxy that listens.
 struct Listening {
     proxy: Arc<Proxy>,
     listener: TcpListener,
     notice: ProxyNotice,
+}
+
+/// What the proxy stands on.
+struct Ground<'s> {
+    settings: &'s Settings,
+    store: &'s Arc<Store>,
+    journal: &'s Arc<Journal>,
+    base_url: &'s str,
 }
 
 /// Runs the broker until it is asked to end.
@@ -81,7 +94,10 @@ pub fn run(mut settings: Settings) -> Result<(), Failure> {
     reactor.listen(control, Arc::new(Control(Arc::clone(&api)))).map_err(|error| cannot("listen", &error))?;
     let mut lines = format!("Agent Vault server listening on {base_url}\n");
     let mut proxy = None;
-    if let Some(listening) = start_proxy(&settings, &store, &base_url) {
+    let keeper = Keeper::new(&store, settings.request_log).map_err(failed)?;
+    let journal = Arc::new(Journal::start(keeper).map_err(|error| cannot("start", &error))?);
+    let ground = Ground { settings: &settings, store: &store, journal: &journal, base_url: &base_url };
+    if let Some(listening) = start_proxy(&ground) {
         lines.push_str(&format!(
             "Agent Vault transparent proxy listening on {}\n",
             place(&settings.host, listening.notice.port)
@@ -97,7 +113,9 @@ pub fn run(mut settings: Settings) -> Result<(), Failure> {
     claim.announce().map_err(|error| cannot("write the PID file", &error))?;
     // A closed stdout is no reason not to serve.
     drop(io::stdout().write_all(lines.as_bytes()));
-    serve(&mut reactor, &signals, proxy.as_deref(), settings.health_name.as_deref())
+    let ended = serve(&mut reactor, &signals, proxy.as_deref(), settings.health_name.as_deref());
+    journal.close(Instant::now() + LOG_GRACE);
+    ended
 }
 
 /// Ends the broker of a data directory.
@@ -171,13 +189,13 @@ fn harden() {
 }
 
 /// Brings the proxy up, or says why there is none.
-fn start_proxy(settings: &Settings, store: &Arc<Store>, base_url: &str) -> Option<Listening> {
-    let port = match settings.proxy_port {
+fn start_proxy(ground: &Ground<'_>) -> Option<Listening> {
+    let port = match ground.settings.proxy_port {
         ProxyPort::Off => return None,
         ProxyPort::Auto => 0,
         ProxyPort::Port(port) => port,
     };
-    let root = match load_root(store) {
+    let root = match load_root(ground.store) {
         Ok(root) => root,
         Err(error) => {
             warn(&format!(
@@ -186,7 +204,7 @@ fn start_proxy(settings: &Settings, store: &Arc<Store>, base_url: &str) -> Optio
             return None;
         }
     };
-    match listen_proxy(settings, store, base_url, root, port) {
+    match listen_proxy(ground, root, port) {
         Ok(listening) => Some(listening),
         Err(error) => {
             warn(&format!("transparent proxy unavailable: {error}"));
@@ -195,13 +213,8 @@ fn start_proxy(settings: &Settings, store: &Arc<Store>, base_url: &str) -> Optio
     }
 }
 
-fn listen_proxy(
-    settings: &Settings,
-    store: &Arc<Store>,
-    base_url: &str,
-    root: Root,
-    port: u16,
-) -> Result<Listening, Box<dyn std::error::Error>> {
+fn listen_proxy(ground: &Ground<'_>, root: Root, port: u16) -> Result<Listening, Box<dyn std::error::Error>> {
+    let Ground { settings, store, journal, base_url } = *ground;
     let root_pem = root.pem().to_owned();
     let host = host_of(base_url);
     let leaves = Arc::new(Leaves::new(root, host.as_deref())?);
@@ -214,7 +227,8 @@ fn listen_proxy(
         Outward { guard: settings.guard.clone(), connector, egress: settings.egress.clone() },
         settings.limits,
         base_url,
-    );
+    )
+    .with_log(Arc::<Journal>::clone(journal));
     Ok(Listening { proxy: Arc::new(proxy), listener, notice: ProxyNotice { root_pem, port } })
 }
 

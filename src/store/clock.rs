@@ -27,6 +27,10 @@ impl Timestamp {
         Self(self.0.saturating_add(i64::try_from(span.as_secs()).unwrap_or(i64::MAX)))
     }
 
+    pub fn minus(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub(i64::try_from(span.as_secs()).unwrap_or(i64::MAX)))
+    }
+
     /// `2026-01-02T03:04:05Z`.
     pub fn rfc3339(self) -> String {
         self.format(WIRE)
@@ -74,5 +78,6 @@ mod tests {
         assert_eq!(text, "2026-01-02 03:04:05");
         assert_eq!(Timestamp::column_result(ValueRef::Text(text.as_bytes())), Ok(moment));
         assert_eq!(moment.plus(Duration::from_secs(55)).rfc3339(), "2026-01-02T03:05:00Z");
+        assert_eq!(moment.minus(Duration::from_secs(5)).rfc3339(), "2026-01-02T03:04:00Z");
     }
 }

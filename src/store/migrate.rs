@@ -15,14 +15,21 @@ struct Step {
     sql: &'static str,
 }
 
-const STEPS: &[Step] = &[Step { number: 1, sql: include_str!("schema/001_ground.sql") }];
+const STEPS: &[Step] = &[
+    Step { number: 1, sql: include_str!("schema/001_ground.sql") },
+    Step { number: 2, sql: include_str!("schema/002_request_logs.sql") },
+];
 
 /// Brings the schema up to date. A database from a newer program is refused: its rules are unknown here.
 pub(super) fn run(connection: &mut Connection, now: Timestamp) -> Result<(), Error> {
+    run_steps(connection, STEPS, now)
+}
+
+fn run_steps(connection: &mut Connection, steps: &[Step], now: Timestamp) -> Result<(), Error> {
     connection.execute_batch(
         "CREATE TABLE IF NOT EXISTS schema_migrations (version INTEGER PRIMARY KEY, applied_at TEXT NOT NULL)",
     )?;
-    let latest = STEPS.last().map_or(0, |step| step.number);
+    let latest = steps.last().map_or(0, |step| step.number);
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let applied: u32 =
         transaction
@@ -31,7 +38,7 @@ pub(super) fn run(connection: &mut Connection, now: Timestamp) -> Result<(), Err
     if applied > latest {
         return Err(Error::NewerSchema { found: applied, known: latest });
     }
-    for step in STEPS.iter().filter(|step| step.number > applied) {
+    for step in steps.iter().filter(|step| step.number > applied) {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         // Another process may have been faster while this one waited for the lock.
         let is_done: bool = transaction.query_row(
@@ -67,6 +74,22 @@ mod tests {
             .query_row("SELECT id FROM vaults WHERE name = 'default'", [], |row| row.get(0))
             .unwrap();
         assert_eq!(default, "00000000-0000-0000-0000-000000000000");
+    }
+
+    /// Each step on the schema before it, with a vault in it.
+    #[test]
+    fn every_older_schema_opens() {
+        for known in 1..STEPS.len() {
+            let mut connection = Connection::open_in_memory().unwrap();
+            run_steps(&mut connection, &STEPS[..known], Timestamp::now()).unwrap();
+            let insert = "INSERT INTO vaults (id, name, created_at, updated_at) VALUES ('v', 'shop', '', '')";
+            connection.execute(insert, []).unwrap();
+            run(&mut connection, Timestamp::now()).unwrap();
+            let kept: u32 = connection
+                .query_row("SELECT COUNT(*) FROM vaults WHERE name = 'shop'", [], |row| row.get(0))
+                .unwrap();
+            assert_eq!(kept, 1, "from schema {known}");
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod fresh;
 pub mod grants;
 mod migrate;
 pub mod password;
+pub mod request_logs;
 pub mod seal;
 pub mod sessions;
 pub mod vaults;

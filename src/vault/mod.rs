@@ -6,12 +6,14 @@
 pub mod attach;
 pub mod matcher;
 pub mod path;
+pub mod request_log;
 pub mod scope;
 pub mod service;
 pub mod sigv4;
 pub mod substitute;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::authority::Authority;
 use crate::secret::Secret;
@@ -58,7 +60,7 @@ pub struct Snapshot {
 /// A service and what it does to a request.
 #[derive(Debug)]
 pub struct Compiled {
-    service: Service,
+    service: Arc<Service>,
     prepared: Result<Prepared, AttachError>,
 }
 
@@ -116,7 +118,7 @@ impl Snapshot {
         let matcher = Matcher::new(&services);
         let services = services
             .into_iter()
-            .map(|service| Compiled { prepared: prepare(&service, credentials), service })
+            .map(|service| Compiled { prepared: prepare(&service, credentials), service: Arc::new(service) })
             .collect();
         Self { matcher, services, policy }
     }
@@ -149,7 +151,7 @@ impl Snapshot {
 }
 
 impl Compiled {
-    pub fn service(&self) -> &Service {
+    pub fn service(&self) -> &Arc<Service> {
         &self.service
     }
 

@@ -19,6 +19,7 @@ pub(crate) const OWNER_PASSWORD: &str = "correct horse battery";
 #[derive(Debug)]
 pub(crate) struct Broker {
     server: Running,
+    command: Command,
     home: TempDir,
     address: String,
     proxy: String,
@@ -36,22 +37,36 @@ impl Broker {
     pub(crate) fn start_with(origin: &Origin, names: &[&str], more: &[(&str, &str)]) -> Self {
         let home = TempDir::new();
         let overrides: Vec<String> = names.iter().map(|name| format!("{name}=127.0.0.1")).collect();
-        let mut server = bare(Path::new(BINARY), &home.dir("server"));
-        server
+        let mut command = bare(Path::new(BINARY), &home.dir("server"));
+        command
             .args(["server", "--host", "127.0.0.1", "--port", "0", "--mitm-port", "auto"])
             .env("AGENT_VAULT_MASTER_PASSWORD", "a master password of tests")
             .env("AGENT_VAULT_ALLOW_PRIVATE_RANGES", "true")
             .env("AGENT_VAULT_HOST_OVERRIDES", overrides.join(","));
         if !origin.ca_pem().is_empty() {
-            server.env("AGENT_VAULT_UPSTREAM_CA", home.write("origin-ca.pem", origin.ca_pem()));
+            command.env("AGENT_VAULT_UPSTREAM_CA", home.write("origin-ca.pem", origin.ca_pem()));
         }
-        server.envs(more.iter().copied());
-        let mut server = Running::start(&mut server);
-        let address = server.line_after("Agent Vault server listening on ");
-        let proxy = server.line_after("Agent Vault transparent proxy listening on ");
-        let broker = Self { server, home, address, proxy };
+        command.envs(more.iter().copied());
+        let (server, address, proxy) = serve(&mut command);
+        let broker = Self { server, command, home, address, proxy };
         broker.cli_with_stdin(&["auth", "register", "--email", OWNER, "--password-stdin"], OWNER_PASSWORD);
         broker
+    }
+
+    /// Asks the server to end and waits until it has.
+    #[track_caller]
+    pub(crate) fn stop(&mut self) {
+        let pid = self.pid().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs").success());
+        assert_eq!(self.server.wait().code(), Some(0), "{}", self.server.output());
+    }
+
+    /// Starts it again on the state it left, with more variables; the owner logs in again.
+    #[track_caller]
+    pub(crate) fn restart_with(&mut self, more: &[(&str, &str)]) {
+        self.stop();
+        (self.server, self.address, self.proxy) = serve(self.command.envs(more.iter().copied()));
+        self.cli_with_stdin(&["auth", "login", "--email", OWNER, "--password-stdin"], OWNER_PASSWORD);
     }
 
     /// The base URL of the control API.
@@ -143,6 +158,15 @@ impl Broker {
     pub(crate) fn operator_home(&self) -> PathBuf {
         self.home.dir("operator")
     }
+}
+
+/// Starts a server; the process, its address and its proxy's.
+#[track_caller]
+fn serve(command: &mut Command) -> (Running, String, String) {
+    let mut server = Running::start(command);
+    let address = server.line_after("Agent Vault server listening on ");
+    let proxy = server.line_after("Agent Vault transparent proxy listening on ");
+    (server, address, proxy)
 }
 
 /// A command with a home and a search path, and nothing else of the test's environment.

@@ -11,6 +11,7 @@ pub(super) mod ca;
 pub(super) mod credential;
 mod document;
 pub(super) mod grant;
+pub(super) mod logs;
 pub(super) mod service;
 pub(super) mod vault;
 mod yaml;

@@ -118,6 +118,11 @@ impl Service {
         host::join(&self.host, self.port, &self.path)
     }
 
+    /// The host alone, as it is written.
+    pub fn host_name(&self) -> String {
+        host::join(&self.host, None, "")
+    }
+
     /// The credential keys it refers to: auth first, then substitutions, without repeats.
     pub fn credential_keys(&self) -> Vec<&str> {
         let mut keys = self.auth.credential_keys();

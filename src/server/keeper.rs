@@ -1,0 +1,59 @@
+//! Where the request log ends up: the store, stderr if asked, and nowhere once it is old.
+
+use std::time::{Duration, Instant};
+
+use crate::config::server::{RequestLines, RequestLog};
+use crate::log;
+use crate::log_event;
+use crate::proxy::journal::Sink;
+use crate::store::request_logs::RequestLogs;
+use crate::store::{Error, Store, Timestamp};
+use crate::vault::request_log::Row;
+
+/// How often old rows are looked for (contract F.1).
+const TEND_EVERY: Duration = Duration::from_secs(15 * 60);
+
+/// Keeps rows as long as the settings say.
+pub(super) struct Keeper {
+    logs: RequestLogs,
+    settings: RequestLog,
+}
+
+impl Keeper {
+    pub(super) fn new(store: &Store, settings: RequestLog) -> Result<Self, Error> {
+        Ok(Self { logs: store.request_log_writer()?, settings })
+    }
+
+    fn delete_old(&mut self) -> Result<usize, Error> {
+        let mut deleted = 0;
+        if let Some(age) = self.settings.max_age {
+            deleted += self.logs.delete_older(Timestamp::now().minus(age))?;
+        }
+        if let Some(rows) = self.settings.max_rows_per_vault {
+            deleted += self.logs.delete_beyond(rows)?;
+        }
+        Ok(deleted)
+    }
+}
+
+impl Sink for Keeper {
+    fn write(&mut self, rows: &[Row]) {
+        if self.settings.lines == RequestLines::Json {
+            for row in rows {
+                log::line(&row.to_json(&Timestamp::from(row.at).rfc3339()).to_string());
+            }
+        }
+        if let Err(error) = self.logs.append(rows) {
+            log_event!(Error, "request log not written", rows = rows.len(), err = error);
+        }
+    }
+
+    fn tend(&mut self, now: Instant) -> Option<Instant> {
+        match self.delete_old() {
+            Ok(0) => {}
+            Ok(deleted) => log_event!(Debug, "old rows of the request log deleted", rows = deleted),
+            Err(error) => log_event!(Error, "old rows of the request log stay", err = error),
+        }
+        Some(now + TEND_EVERY)
+    }
+}

@@ -1,0 +1,190 @@
+//! Promise: every request of an authenticated client leaves one row that says what happened and holds no
+//! secret; those who look after a vault can read it.
+
+#![allow(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
+
+mod support;
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
+use serde_json::{Value, json};
+use support::rig::{Script, read_answer, read_head};
+use support::{Broker, Origin, PATIENCE, SECRET, contains, eventually, run};
+
+const HOST: &str = "api.example.test";
+
+/// A broker with a service for the origin, and an agent's token.
+fn site(more: &[(&str, &str)]) -> (Origin, Broker, String) {
+    let origin = Origin::plain();
+    let broker = Broker::start_with(&origin, &[HOST], more).with_credential("KEY", SECRET).with_service(
+        "stripe",
+        &format!("{HOST}:{}/v1/*", origin.port()),
+        "KEY",
+    );
+    let token = broker.agent("bot");
+    (origin, broker, token)
+}
+
+/// Sends one request to the proxy; `fields` are whole lines.
+fn send(broker: &Broker, token: &str, request_line: &str, fields: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(broker.proxy()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(
+        stream,
+        "{request_line} HTTP/1.1\r\nHost: {HOST}\r\nProxy-Authorization: Bearer {token}\r\n{fields}\r\n"
+    )
+    .unwrap();
+    read_answer(&mut stream)
+}
+
+/// The log as the command prints it, once it has so many rows.
+#[track_caller]
+fn logs(broker: &Broker, count: usize, flags: &[&str]) -> Value {
+    let mut answer = Value::Null;
+    eventually("the rows are written", || {
+        let args = [&["vault", "logs", "--vault", "default", "--json"], flags].concat();
+        answer = serde_json::from_str(&broker.cli(&args).stdout).unwrap();
+        answer["logs"].as_array().unwrap().len() == count
+    });
+    answer
+}
+
+#[test]
+fn a_request_leaves_one_row_without_a_value() {
+    let (origin, mut broker, token) = site(&[("AGENT_VAULT_LOG_REQUESTS", "json")]);
+    let base = format!("http://{HOST}:{}", origin.port());
+    let request = format!("GET {base}/v1/a%20b?key=query-secret-7");
+    let own = "Authorization: Bearer client-secret-7\r\nCookie: cookie-secret-7\r\n";
+    let (head, _) = send(&broker, &token, &request, own);
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    send(&broker, &token, &format!("DELETE {base}/other"), "X-Api-Key: client-secret-7\r\n");
+    // Who is nobody leaves no row.
+    let (head, _) = send(&broker, "av_agt_wrong", &request, "");
+    assert!(head.starts_with("HTTP/1.1 407 "), "{head}");
+    send(&broker, &token, "TRACE http://127.0.0.1:1/", "");
+
+    let answer = logs(&broker, 3, &[]);
+    let newest = &answer["logs"][0];
+    assert_eq!((&answer["next_cursor"], &answer["latest_id"]), (&Value::Null, &newest["id"]));
+    assert_eq!((&newest["method"], &newest["status"]), (&json!("TRACE"), &json!(405)));
+    let unmatched = &answer["logs"][1];
+    assert_eq!((&unmatched["matched_service"], &unmatched["credential_keys"]), (&json!(""), &json!([])));
+    let row = &answer["logs"][2];
+    let host = format!("{HOST}:{}", origin.port());
+    for (key, value) in [
+        ("ingress", json!("mitm")),
+        ("method", json!("GET")),
+        ("host", json!(host)),
+        ("path", json!("/v1/a b")),
+        ("matched_service", json!("stripe")),
+        ("credential_keys", json!(["KEY"])),
+        ("status", json!(200)),
+        ("error_code", json!("")),
+        ("actor_type", json!("agent")),
+        ("actor_name", json!("bot")),
+    ] {
+        assert_eq!(row[key], value, "{key} in {row}");
+    }
+    assert!(row["latency_ms"].is_u64() && row["actor_id"].as_str().unwrap().len() == 36);
+    assert!(row["created_at"].as_str().unwrap().ends_with('Z') && row.get("auth_scheme").is_none());
+
+    let log = broker.log();
+    let lines: Vec<Value> = log
+        .lines()
+        .filter(|line| line.starts_with('{'))
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines.len(), 3, "{log}");
+    assert_eq!(
+        (&lines[0]["matched_service"], &lines[0]["matched_path"]),
+        (&json!("stripe"), &json!("/v1/*"))
+    );
+    assert_eq!(lines[2]["reason"], "method_refused");
+    let stored = broker.stored_bytes();
+    assert!(contains(&stored, "/v1/a b"));
+    for secret in [SECRET, "client-secret-7", "query-secret-7", "cookie-secret-7", token.as_str()] {
+        assert!(!log.contains(secret) && !contains(&stored, secret), "{secret} was written");
+    }
+}
+
+#[test]
+fn refusals_are_rows_and_the_log_can_be_asked_for_them() {
+    let (origin, broker, token) = site(&[]);
+    let base = format!("http://{HOST}:{}", origin.port());
+    broker.cli(&["vault", "credential", "delete", "KEY", "--vault", "default"]);
+    send(&broker, &token, &format!("GET {base}/v1/x"), "");
+    send(&broker, &token, &format!("GET {base}/fine"), "");
+    send(&broker, &token, "GET http://169.254.169.254/latest", "");
+    logs(&broker, 3, &[]);
+    let failed = logs(&broker, 2, &["--status", "err"]);
+    let codes: Vec<&str> =
+        failed["logs"].as_array().unwrap().iter().map(|row| row["error_code"].as_str().unwrap()).collect();
+    assert_eq!(codes, ["upstream_error", "credential_not_found"]);
+    assert_eq!(failed["logs"][1]["credential_keys"], json!(["KEY"]));
+    assert_eq!(logs(&broker, 1, &["--service", "stripe"])["logs"][0]["status"], 502);
+    assert!(logs(&broker, 1, &["--status", "2xx", "--limit", "1"])["next_cursor"].is_u64());
+    let table = broker.cli(&["vault", "logs", "--vault", "default", "--status", "5xx"]).stdout;
+    let lines: Vec<&str> = table.lines().collect();
+    assert!(lines[0].starts_with("TIME") && lines[0].ends_with("ERROR") && lines.len() == 2, "{table}");
+    assert!(lines[1].contains("/v1/x") && lines[1].ends_with("credential_not_found"), "{table}");
+    let wrong = run(&mut broker.operator(&["vault", "logs", "--status", "6xx"]), b"");
+    assert_eq!(wrong.stderr.trim_end(), "status_bucket must be one of 2xx, 3xx, 4xx, 5xx, err");
+
+    // A tool that only uses the proxy does not read the log.
+    let mut as_agent = broker.operator(&["vault", "logs"]);
+    let refused = run(as_agent.env("AGENT_VAULT_TOKEN", &token).env("AGENT_VAULT_VAULT", "default"), b"");
+    assert_eq!(refused.stderr.trim_end(), "Member role required");
+}
+
+#[test]
+fn what_was_answered_before_the_end_is_written_and_old_rows_go_at_the_next_start() {
+    let (origin, mut broker, token) = site(&[]);
+    let request = |broker: &Broker, number: u32| {
+        let line = format!("GET http://{HOST}:{}/kept/{number}", origin.port());
+        assert!(send(broker, &token, &line, "").0.starts_with("HTTP/1.1 200 "));
+    };
+    for number in 0..5 {
+        request(&broker, number);
+    }
+    broker.restart_with(&[("AGENT_VAULT_LOGS_MAX_ROWS_PER_VAULT", "2")]);
+    let kept = logs(&broker, 2, &[]);
+    assert_eq!((&kept["logs"][0]["path"], &kept["logs"][1]["path"]), (&json!("/kept/4"), &json!("/kept/3")));
+    broker.restart_with(&[("AGENT_VAULT_LOGS_MAX_AGE_HOURS", "0.0000001")]);
+    // A row is as old as its second, so the ones of this second may stay for the moment.
+    request(&broker, 9);
+    let newest = kept["latest_id"].as_u64().unwrap();
+    eventually("the new row has a number of its own", || {
+        let answer: Value =
+            serde_json::from_str(&broker.cli(&["vault", "logs", "--vault", "default", "--json"]).stdout)
+                .unwrap();
+        answer["latest_id"].as_u64().unwrap() > newest
+    });
+}
+
+/// The row of a WebSocket is there while it is still open.
+#[test]
+fn a_websocket_is_logged_when_it_opens() {
+    let (_origin, broker, token) = site(&[]);
+    let origin = Script::start(|mut stream, _| {
+        read_head(&mut stream);
+        let answer = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
+        stream.write_all(answer.as_bytes()).unwrap();
+        // Open until the other side ends it.
+        stream.read_to_end(&mut Vec::new()).unwrap_or(0);
+    });
+    let mut stream = TcpStream::connect(broker.proxy()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(
+        stream,
+        "GET http://{HOST}:{}/v1/ws HTTP/1.1\r\nHost: {HOST}\r\nProxy-Authorization: Bearer {token}\r\n\
+         Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+         Sec-WebSocket-Version: 13\r\n\r\n",
+        origin.port
+    )
+    .unwrap();
+    let mut first = [0; 12];
+    stream.read_exact(&mut first).unwrap();
+    assert_eq!(&first, b"HTTP/1.1 101");
+    assert_eq!(logs(&broker, 1, &[])["logs"][0]["status"], 101);
+}
