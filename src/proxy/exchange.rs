@@ -7,6 +7,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use zeroize::Zeroizing;
+
 use super::Proxy;
 use super::body::{Body, Outgoing, TooLong};
 use super::error::{Circumstances, Error};
@@ -150,7 +152,8 @@ fn run(
         is_continued: upload.is_continued,
         is_upgrade,
     };
-    let mut outgoing = Vec::with_capacity(1024);
+    // It holds the credential.
+    let mut outgoing = Zeroizing::new(Vec::with_capacity(4096));
     outbound.write(&mut outgoing, &resign.sign(&outbound, &mut upload)?);
     let key = Key {
         scheme: route.scheme,

@@ -141,6 +141,14 @@ impl Rig {
         Self { address, root_pem, stop: Some(stop), main: Some(main) }
     }
 
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn root_pem(&self) -> &str {
+        &self.root_pem
+    }
+
     /// A connection to the listener.
     pub(crate) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address).unwrap();
