@@ -69,12 +69,14 @@ pub struct Direction<'c> {
     course: &'c mut dyn Course,
     ended: bool,
     done: bool,
+    /// The other end takes no more: what is still to come stays unread.
+    stopped: bool,
     finished: bool,
 }
 
 impl<'c> Direction<'c> {
     pub fn new(course: &'c mut dyn Course) -> Self {
-        Self { course, ended: false, done: false, finished: false }
+        Self { course, ended: false, done: false, stopped: false, finished: false }
     }
 
     /// Whether everything this direction carries has been taken in.
@@ -83,7 +85,11 @@ impl<'c> Direction<'c> {
     }
 
     fn wants_input(&self, to: &dyn Channel) -> bool {
-        !self.done && !self.ended && to.backlog() < LOW_WATER
+        self.is_open() && !self.ended && to.backlog() < LOW_WATER
+    }
+
+    fn is_open(&self) -> bool {
+        !self.done && !self.stopped
     }
 }
 
@@ -101,11 +107,11 @@ pub fn run(
 ) -> Result<(), Fault> {
     let mut idle_until = Instant::now() + idle;
     loop {
-        if !up.done && second.backlog() < LOW_WATER {
+        if up.is_open() && second.backlog() < LOW_WATER {
             advance(up, first, second).map_err(Fault::First)?;
         }
-        if second.backlog() > 0 && second.flush().is_err() {
-            up.done = true;
+        if !up.stopped && second.backlog() > 0 && second.flush().is_err() {
+            up.stopped = true;
         }
         if !down.done && first.backlog() < LOW_WATER {
             advance(down, second, first).map_err(Fault::Second)?;
@@ -115,8 +121,9 @@ pub fn run(
             pass_end(up, second).map_err(Fault::Second)?;
             pass_end(down, first).map_err(Fault::First)?;
         }
-        let written = first.backlog() == 0 && (until == Until::DownDone || second.backlog() == 0);
-        if down.done && written && (until == Until::DownDone || up.done) {
+        let written =
+            first.backlog() == 0 && (until == Until::DownDone || up.stopped || second.backlog() == 0);
+        if down.done && written && (until == Until::DownDone || !up.is_open()) {
             return Ok(());
         }
         if wait(first, second, up, down, idle_until)? {
@@ -153,7 +160,7 @@ fn wait(
     let read_second = down.wants_input(first);
     let watches = [
         Watch::new(first.socket()).readable(read_first).writable(first.backlog() > 0),
-        Watch::new(second.socket()).readable(read_second).writable(second.backlog() > 0),
+        Watch::new(second.socket()).readable(read_second).writable(!up.stopped && second.backlog() > 0),
     ];
     let Some([at_first, at_second]) = ready::wait(&watches, Some(idle_until)).map_err(Fault::First)? else {
         return Err(Fault::Idle);
@@ -218,6 +225,43 @@ mod tests {
         run(&mut first, &mut second, &mut up, &mut down, Until::BothDone, ten).unwrap();
         talk.join().unwrap();
         echo.join().unwrap();
+    }
+
+    /// Carries this many bytes.
+    struct Count(usize);
+
+    impl Course for Count {
+        fn step(&mut self, from: &mut dyn Channel, _: bool, to: &mut dyn Channel) -> io::Result<Step> {
+            let count = self.0.min(from.received().len());
+            to.send(&from.received()[..count])?;
+            from.consume(count);
+            self.0 -= count;
+            Ok(if self.0 == 0 { Step::Done } else { Step::More })
+        }
+    }
+
+    /// What is left of a body that the server stopped reading must not pass for the client's next message.
+    #[test]
+    fn a_write_that_fails_does_not_make_its_direction_done() {
+        for piece in [10, 10_000] {
+            let ((mut client, mut first), (mut server, mut second)) = (pair(), pair());
+            client.write_all(&vec![b'a'; piece]).unwrap();
+            // Closing with a byte unread resets the connection, the answer before it notwithstanding.
+            second.send(b"x").unwrap();
+            second.flush().unwrap();
+            server.peek(&mut [0]).unwrap();
+            server.write_all(b"answer").unwrap();
+            drop(server);
+            first.receive_by(crate::net::Deadline::after(Duration::from_secs(10))).unwrap();
+            let (mut a, mut b) = (Count(100_000), Count(6));
+            let (mut up, mut down) = (Direction::new(&mut a), Direction::new(&mut b));
+            let ten = Duration::from_secs(10);
+            run(&mut first, &mut second, &mut up, &mut down, Until::DownDone, ten).unwrap();
+            assert!(down.is_done() && !up.is_done(), "pieces of {piece}");
+            let mut answer = [0; 6];
+            client.read_exact(&mut answer).unwrap();
+            assert_eq!(&answer, b"answer");
+        }
     }
 
     #[test]
