@@ -73,8 +73,10 @@ impl Decoder {
         let Some(end) = line_end(input, MAX_SIZE_LINE)? else { return Ok(Piece::Incomplete) };
         let line = &input[..end - 2];
         let digits = line.iter().take_while(|b| b.is_ascii_hexdigit()).count();
+        // Space behind the size is bad but known; what follows it is an extension or nothing.
+        let extension = line[digits..].trim_ascii_start();
         let is_well_formed = (1..=MAX_SIZE_DIGITS).contains(&digits)
-            && matches!(line.get(digits), None | Some(b';' | b' ' | b'\t'))
+            && matches!(extension.first(), None | Some(b';'))
             && head::is_field_value(&line[digits..]);
         let size =
             std::str::from_utf8(&line[..digits]).ok().and_then(|hex| u64::from_str_radix(hex, 16).ok());
@@ -97,6 +99,9 @@ impl Decoder {
             if end == 2 {
                 *self = Self::Done;
                 return Ok(Piece::End(at));
+            }
+            if !head::is_field_line(&input[at - end..at - 2]) {
+                return Err(Error::BadChunk);
             }
         }
     }
@@ -160,7 +165,7 @@ mod tests {
 
     #[test]
     fn refuses_loose_framing() {
-        let cases: [&[u8]; 14] = [
+        let cases: [&[u8]; 20] = [
             b"\r\n",
             b"+5\r\nhello\r\n",
             b"0x5\r\nhello\r\n",
@@ -175,6 +180,12 @@ mod tests {
             b"-1\r\n",
             b"5\rhello",
             b"0\r\nA: b\n\r\n",
+            b"5 6\r\nhello\r\n",
+            b"0\r\nA: b\0\r\n\r\n",
+            b"0\r\nA : b\r\n\r\n",
+            b"0\r\nA: b\r\n folded\r\n\r\n",
+            b"0\r\n: b\r\n\r\n",
+            b"0\r\nA\r\n\r\n",
         ];
         for input in cases {
             assert_eq!(decode(input, 1), Err(Error::BadChunk), "{}", String::from_utf8_lossy(input));

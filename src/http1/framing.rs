@@ -17,8 +17,16 @@ pub enum Framing {
 }
 
 impl Framing {
-    /// The body behind a request's head.
+    /// The body behind a request's head. CONNECT has none (RFC 9110 §9.3.6).
     pub fn of_request(head: &RequestHead) -> Result<Self, Error> {
+        let framing = Self::of_any_request(head)?;
+        if head.method() == "CONNECT" && !matches!(framing, Self::Empty | Self::Length(0)) {
+            return Err(Error::BodyOfConnect);
+        }
+        Ok(framing)
+    }
+
+    fn of_any_request(head: &RequestHead) -> Result<Self, Error> {
         let length = match lengths(head.fields())? {
             Lengths::None => None,
             Lengths::One(length) => Some(length),
@@ -37,6 +45,12 @@ impl Framing {
         if request_method == "HEAD" || matches!(head.status(), 100..=199 | 204 | 304) {
             return Ok(Self::Empty);
         }
+        Self::announced(head)
+    }
+
+    /// The body a response's fields speak of, sent or not: a response to HEAD, and a 304, tell the length
+    /// of one that does not follow.
+    pub fn announced(head: &ResponseHead) -> Result<Self, Error> {
         // Agreeing lengths are common enough in responses, and change nothing.
         let length = match lengths(head.fields())? {
             Lengths::None => None,

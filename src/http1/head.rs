@@ -213,12 +213,21 @@ pub fn is_field_value(value: &[u8]) -> bool {
     value.iter().all(|&b| b == b'\t' || (b >= b' ' && b != 0x7f))
 }
 
+/// Whether a line, its CRLF taken off, is one whole field: a token, a colon, a value.
+pub fn is_field_line(line: &[u8]) -> bool {
+    let Some(colon) = line.iter().position(|&b| b == b':') else { return false };
+    let is_token = |b: &u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b);
+    colon > 0 && line[..colon].iter().all(is_token) && is_field_value(&line[colon + 1..])
+}
+
 /// Finds the empty line behind a head. Every line break on the way must be CRLF.
 fn find_end(input: &[u8], scanned: &mut usize) -> Result<Option<usize>, Error> {
     // One empty line in front of a request is tolerated (RFC 9112 §2.2).
     let skip = if input.starts_with(b"\r\n") { 2 } else { 0 };
     let mut at = (*scanned).max(skip);
-    while at < input.len() {
+    // The bound holds however much arrives at once.
+    let known = input.len().min(MAX_HEAD_BYTES);
+    while at < known {
         match input[at] {
             b'\n' if at == 0 || input[at - 1] != b'\r' => return Err(Error::BareLineBreak),
             b'\n' if at >= skip + 3 && input[at - 2] == b'\n' => return Ok(Some(at + 1)),
@@ -226,6 +235,8 @@ fn find_end(input: &[u8], scanned: &mut usize) -> Result<Option<usize>, Error> {
             b'\r' if input.get(at + 1).is_some_and(|&next| next != b'\n') => {
                 return Err(Error::BareLineBreak);
             }
+            // Whether it is a CRLF is seen when the next byte is there.
+            b'\r' if at + 1 == input.len() => break,
             _ => {}
         }
         at += 1;

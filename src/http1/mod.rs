@@ -46,6 +46,8 @@ pub enum Error {
     UnknownCoding,
     /// A chunk's size line, end or the trailer section cannot be read.
     BadChunk,
+    /// A CONNECT with a body, which another reader would take for the tunnel's first bytes.
+    BodyOfConnect,
 }
 
 impl Error {
@@ -75,6 +77,7 @@ impl fmt::Display for Error {
             Self::LengthAndCoding => "Content-Length and Transfer-Encoding together",
             Self::UnknownCoding => "the only transfer coding known is chunked",
             Self::BadChunk => "the chunked body is malformed",
+            Self::BodyOfConnect => "a CONNECT request has no body",
         })
     }
 }

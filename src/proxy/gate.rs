@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::error::Error;
 use crate::authority::{Authority, AuthorityError};
+use crate::http1::framing::Framing;
 use crate::http1::head::{Fields, RequestHead};
 use crate::secret::Secret;
 use crate::vault::Scheme;
@@ -35,6 +36,7 @@ pub(crate) struct Presented {
 pub(super) fn ask(head: &RequestHead, peer: Peer) -> Result<Ask<'_>, Error> {
     let target = head.target();
     if head.method() == "CONNECT" {
+        Framing::of_request(head).map_err(Error::Malformed)?;
         return Authority::parse(target).map(Ask::Tunnel).map_err(|error| match error {
             AuthorityError::NoPort => Error::NoTargetPort,
             AuthorityError::InvalidHost => Error::InvalidHost,
