@@ -1,7 +1,8 @@
 //! The inside of an `aws-chunked` upload: each chunk's signature is made again with the real keys.
 //!
 //! A chunk's signature stands in front of its bytes and covers them, so a chunk is held until it is
-//! complete. Signatures have one length, so the body's length stays what the head announced.
+//! complete. Signatures have one length, and one of another length is refused: so the body's length stays
+//! what the head announced, and no byte of it can become the upstream's next request.
 //! Format: Amazon S3 API Reference, "Signature calculations: transferring payload in multiple chunks".
 
 use std::io;
@@ -13,6 +14,10 @@ use crate::vault::sigv4::ChunkSigner;
 const MAX_CHUNK_BYTES: usize = 8 * 1024 * 1024;
 /// Longest line: a chunk's head, or a trailing header.
 const MAX_LINE_BYTES: usize = 4 * 1024;
+/// Longest section of trailing headers, which are held until they are signed; SDKs send one checksum.
+const MAX_TRAILER_BYTES: usize = 16 * 1024;
+/// Hexadecimal digits of a signature, the client's and ours.
+const SIGNATURE_DIGITS: usize = 64;
 const SIGNATURE: &[u8] = b";chunk-signature=";
 const TRAILER_SIGNATURE: &[u8] = b"x-amz-trailer-signature:";
 
@@ -20,13 +25,20 @@ const TRAILER_SIGNATURE: &[u8] = b"x-amz-trailer-signature:";
 pub(super) struct Resigner {
     signer: ChunkSigner,
     held: Vec<u8>,
-    /// The trailing headers so far, as they are signed; there once the last chunk has passed.
-    trailer: Option<Vec<u8>>,
+    part: Part,
+}
+
+/// Where in the body the next byte stands.
+enum Part {
+    Chunks,
+    /// Behind the last chunk: the trailing headers so far, as they are signed.
+    Trailer(Vec<u8>),
+    Over,
 }
 
 impl Resigner {
     pub(super) fn new(signer: ChunkSigner) -> Self {
-        Self { signer, held: Vec::new(), trailer: None }
+        Self { signer, held: Vec::new(), part: Part::Chunks }
     }
 
     /// Takes the next piece; appends to `out` what is complete.
@@ -36,8 +48,12 @@ impl Resigner {
         let mut taken = 0;
         loop {
             let rest = &held[taken..];
-            let count =
-                if self.trailer.is_some() { self.trailer_line(rest, out)? } else { self.chunk(rest, out)? };
+            let count = match self.part {
+                Part::Chunks => self.chunk(rest, out)?,
+                Part::Trailer(_) => self.trailer_line(rest, out)?,
+                Part::Over if rest.is_empty() => 0,
+                Part::Over => return Err(bad_chunk()),
+            };
             if count == 0 {
                 break;
             }
@@ -50,13 +66,16 @@ impl Resigner {
 
     /// The body is over: nothing may be left.
     pub(super) fn finish(&self) -> io::Result<()> {
-        if self.held.is_empty() && self.trailer.is_some() { Ok(()) } else { Err(bad_chunk()) }
+        if self.held.is_empty() && matches!(self.part, Part::Over) { Ok(()) } else { Err(bad_chunk()) }
     }
 
     /// One chunk with its head; how many bytes it took, 0 if it is not complete.
     fn chunk(&mut self, input: &[u8], out: &mut Vec<u8>) -> io::Result<usize> {
         let Some(line) = line(input)? else { return Ok(0) };
         let at = line.windows(SIGNATURE.len()).position(|part| part == SIGNATURE).ok_or_else(bad_chunk)?;
+        if !is_signature(&line[at + SIGNATURE.len()..]) {
+            return Err(bad_chunk());
+        }
         let digits = std::str::from_utf8(&line[..at]).map_err(|_| bad_chunk())?;
         let is_hex = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_hexdigit());
         let size = usize::from_str_radix(digits, 16).ok().filter(|size| is_hex && *size <= MAX_CHUNK_BYTES);
@@ -64,7 +83,7 @@ impl Resigner {
         let head = line.len() + 2;
         if size == 0 {
             self.write_head(digits, b"", out);
-            self.trailer = Some(Vec::new());
+            self.part = Part::Trailer(Vec::new());
             return Ok(head);
         }
         let Some(rest) = input.get(head..head + size + 2) else { return Ok(0) };
@@ -87,20 +106,31 @@ impl Resigner {
     /// One line behind the last chunk: a trailing header, its signature, or the empty line at the end.
     fn trailer_line(&mut self, input: &[u8], out: &mut Vec<u8>) -> io::Result<usize> {
         let Some(line) = line(input)? else { return Ok(0) };
-        let signed = self.trailer.get_or_insert_default();
-        if line.starts_with(TRAILER_SIGNATURE) {
+        let Part::Trailer(signed) = &mut self.part else { return Err(bad_chunk()) };
+        if let Some(signature) = line.strip_prefix(TRAILER_SIGNATURE) {
+            if !is_signature(signature) {
+                return Err(bad_chunk());
+            }
             out.extend_from_slice(TRAILER_SIGNATURE);
             out.extend_from_slice(self.signer.trailer(signed).as_bytes());
         } else {
-            if !line.is_empty() {
-                signed.extend_from_slice(line);
-                signed.push(b'\n');
+            signed.extend_from_slice(line);
+            signed.push(b'\n');
+            if signed.len() > MAX_TRAILER_BYTES {
+                return Err(bad_chunk());
             }
             out.extend_from_slice(line);
+        }
+        if line.is_empty() {
+            self.part = Part::Over;
         }
         out.extend_from_slice(b"\r\n");
         Ok(line.len() + 2)
     }
+}
+
+fn is_signature(text: &[u8]) -> bool {
+    text.len() == SIGNATURE_DIGITS && text.iter().all(u8::is_ascii_hexdigit)
 }
 
 /// The first line without its CRLF; `None` if it is not complete.
@@ -200,16 +230,25 @@ mod tests {
 
     #[test]
     fn what_is_not_aws_chunked_is_refused() {
+        let good = "0".repeat(SIGNATURE_DIGITS);
         for sent in [
-            "hello\r\n",
-            "+5;chunk-signature=x\r\n",
-            "2;chunk-signature=x\r\nabX\r\n",
-            "ffffffff;chunk-signature=x\r\n",
+            "hello\r\n".to_owned(),
+            format!("+5;chunk-signature={good}\r\n"),
+            format!("2;chunk-signature={good}\r\nabX\r\n"),
+            format!("ffffffff;chunk-signature={good}\r\n"),
+            "2;chunk-signature=0\r\nab\r\n".to_owned(),
+            format!("2;chunk-signature={good};a=b\r\nab\r\n"),
+            format!("2;chunk-signature={}\r\nab\r\n", "x".repeat(SIGNATURE_DIGITS)),
+            format!("0;chunk-signature={good}\r\nx-amz-trailer-signature:0\r\n"),
+            format!("0;chunk-signature={good}\r\n\r\nmore"),
+            format!("0;chunk-signature={good}\r\n{}", "a:b\r\n".repeat(MAX_TRAILER_BYTES)),
         ] {
             assert!(Resigner::new(signer()).feed(sent.as_bytes(), &mut Vec::new()).is_err(), "{sent}");
         }
-        let mut cut = Resigner::new(signer());
-        cut.feed(b"5;chunk-signature=x\r\nhel", &mut Vec::new()).unwrap();
-        assert!(cut.finish().is_err());
+        for cut in [format!("5;chunk-signature={good}\r\nhel"), format!("0;chunk-signature={good}\r\n")] {
+            let mut resigner = Resigner::new(signer());
+            resigner.feed(cut.as_bytes(), &mut Vec::new()).unwrap();
+            assert!(resigner.finish().is_err(), "{cut}");
+        }
     }
 }
