@@ -61,11 +61,19 @@ pub fn attachment(
         Auth::Query { key, param } => {
             Ok(Attachment::Query { name: param.clone(), value: Encoding::Query.encode(&secret(key)?) })
         }
-        Auth::AwsSigv4 { access_key, secret_key, session_token } => Ok(Attachment::Signature(Keys {
-            access_key: secret(access_key)?,
-            secret_key: secret(secret_key)?,
-            session_token: session_token.as_ref().map(secret).transpose()?,
-        })),
+        Auth::AwsSigv4 { access_key, secret_key, session_token } => {
+            // Two of the three are written into fields as they are.
+            let shown = |key: &String| {
+                let value = secret(key)?;
+                let is_safe = is_field_safe(value.expose()) && value.expose_str().is_some();
+                if is_safe { Ok(value) } else { Err(AttachError::UnsafeValue(key.clone())) }
+            };
+            Ok(Attachment::Signature(Keys {
+                access_key: shown(access_key)?,
+                secret_key: secret(secret_key)?,
+                session_token: session_token.as_ref().map(shown).transpose()?,
+            }))
+        }
         _ => fields(service, credentials).map(Attachment::Fields),
     }
 }
@@ -78,7 +86,7 @@ fn fields(
         credentials.get(key).map(Secret::expose).ok_or_else(|| AttachError::CredentialNotFound(key.clone()))
     };
     let field = |name: &str, value: Vec<u8>| {
-        if value.iter().any(|&b| (b < b' ' && b != b'\t') || b == 0x7f) {
+        if !is_field_safe(&value) {
             return Err(AttachError::UnsafeValue(name.to_owned()));
         }
         Ok(InjectedField { name: name.to_owned(), value: Secret::new(value) })
@@ -103,6 +111,11 @@ fn fields(
     }
 }
 
+/// Whether a value can stand in a field without ending it (RFC 9110 §5.5).
+pub(super) fn is_field_safe(value: &[u8]) -> bool {
+    value.iter().all(|&b| b == b'\t' || (b >= b' ' && b != 0x7f))
+}
+
 /// Fills a template in one pass; what is filled in is not looked at again.
 fn fill<'c>(
     template: &str,
@@ -125,10 +138,13 @@ mod tests {
     use super::*;
     use crate::vault::service::HostPattern;
 
-    fn attached(auth: Auth) -> Result<Vec<(String, String)>, AttachError> {
+    fn credentials() -> HashMap<String, Secret> {
         let credentials = [("TOKEN", "s3cret"), ("KEY", "key123"), ("TENANT", "42"), ("LINE", "a\nb")];
-        let credentials = credentials.map(|(key, value)| (key.to_owned(), Secret::from(value)));
-        let service = Service {
+        credentials.map(|(key, value)| (key.to_owned(), Secret::from(value))).into()
+    }
+
+    fn service(auth: Auth) -> Service {
+        Service {
             name: "s".to_owned(),
             host: HostPattern::Exact("a.com".to_owned()),
             port: None,
@@ -136,8 +152,11 @@ mod tests {
             enabled: None,
             auth,
             substitutions: Vec::new(),
-        };
-        let found = fields(&service, &credentials.into())?;
+        }
+    }
+
+    fn attached(auth: Auth) -> Result<Vec<(String, String)>, AttachError> {
+        let found = fields(&service(auth), &credentials())?;
         Ok(found.into_iter().map(|f| (f.name, f.value.expose_str().unwrap().to_owned())).collect())
     }
 
@@ -187,6 +206,19 @@ mod tests {
     fn what_cannot_be_attached_says_why() {
         let missing = attached(Auth::Bearer { token: "NOPE".to_owned() });
         assert_eq!(missing, Err(AttachError::CredentialNotFound("NOPE".to_owned())));
+        let aws = |access_key: &str, session_token: Option<&str>| {
+            let service = Service {
+                auth: Auth::AwsSigv4 {
+                    access_key: access_key.to_owned(),
+                    secret_key: "LINE".to_owned(),
+                    session_token: session_token.map(str::to_owned),
+                },
+                ..service(Auth::Passthrough)
+            };
+            attachment(&service, &credentials()).map(drop)
+        };
+        let line = || Err(AttachError::UnsafeValue("LINE".to_owned()));
+        assert_eq!([aws("LINE", None), aws("KEY", Some("LINE")), aws("KEY", None)], [line(), line(), Ok(())]);
         let unsafe_value = attached(Auth::Bearer { token: "LINE".to_owned() });
         assert_eq!(unsafe_value, Err(AttachError::UnsafeValue("Authorization".to_owned())));
     }

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use super::attach::AttachError;
+use super::attach::{self, AttachError};
 use super::service::{Substitution, Surface};
 use crate::secret::Secret;
 
@@ -61,8 +61,7 @@ impl Substitutions {
             let raw = credentials
                 .get(&substitution.key)
                 .ok_or_else(|| AttachError::CredentialNotFound(substitution.key.clone()))?;
-            let breaks_a_line = raw.expose().iter().any(|b| matches!(b, b'\r' | b'\n' | 0));
-            if breaks_a_line && substitution.surfaces.contains(&Surface::Header) {
+            if !attach::is_field_safe(raw.expose()) && substitution.surfaces.contains(&Surface::Header) {
                 return Err(AttachError::UnsafeValue(substitution.key.clone()));
             }
             Ok(Entry {
