@@ -3,15 +3,37 @@
 //! Two servers may read `/a/%2e%2e/b` in two ways; a rule that guards `/b` has to see `/b`. Every escape
 //! is decoded once, except an encoded slash, which stays encoded and never separates segments; then `.`
 //! and `..` are resolved (RFC 3986 §5.2.4). A path that would change under a second pass is ambiguous
-//! and is refused. What goes upstream is the path as the client sent it.
+//! and is refused, as is one whose dots lead somewhere only for some servers: behind an encoded slash, a
+//! backslash, or in front of a segment's parameters. What goes upstream is the path as the client sent it.
 
-/// The path cannot be judged: it is escaped twice, or an escape is broken.
+/// The path cannot be judged: it is escaped twice, an escape is broken, or its dots are in disguise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ambiguous;
 
 /// Normalises a raw path without its query.
 pub fn normalise(raw: &str) -> Result<Vec<u8>, Ambiguous> {
-    Ok(resolve_dots(&decode(raw.as_bytes())?))
+    let decoded = decode(raw.as_bytes())?;
+    if decoded.split(|&b| b == b'/').any(hides_dots) { Err(Ambiguous) } else { Ok(resolve_dots(&decoded)) }
+}
+
+/// Whether some server sees a dot segment in this segment: one that decodes slashes, takes a backslash for
+/// one, or cuts parameters off (`..;x`).
+fn hides_dots(segment: &[u8]) -> bool {
+    let is_dots = |part: &[u8]| matches!(part, b"." | b"..");
+    !is_dots(segment)
+        && parts(segment).any(|part| is_dots(part.split(|&b| b == b';').next().unwrap_or_default()))
+}
+
+/// A segment's parts between encoded slashes and backslashes.
+fn parts(segment: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(segment);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let at = (0..text.len()).find(|&at| text[at] == b'\\' || text[at..].starts_with(b"%2F"));
+        let (part, behind) = text.split_at(at.unwrap_or(text.len()));
+        rest = at.map(|_| behind.strip_prefix(b"\\").unwrap_or_else(|| behind.get(3..).unwrap_or_default()));
+        Some(part)
+    })
 }
 
 fn decode(path: &[u8]) -> Result<Vec<u8>, Ambiguous> {
@@ -86,11 +108,30 @@ mod tests {
             ("/a/b/.", "/a/b/"),
             ("/v1/%73ecret", "/v1/secret"),
             ("/a%2fb", "/a%2Fb"),
-            ("/a%2F..%2Fb", "/a%2F..%2Fb"),
+            ("/a%2F..b%2F...", "/a%2F..b%2F..."),
+            ("/a;..;b/c\\d", "/a;..;b/c\\d"),
             ("/caf%C3%A9", "/café"),
             ("/100%25", "/100%"),
         ] {
             assert_eq!(normalise(raw).as_deref(), Ok(seen.as_bytes()), "{raw}");
+        }
+    }
+
+    #[test]
+    fn dots_in_disguise_are_refused() {
+        for raw in [
+            "/a%2F..%2Fb",
+            "/a/..%2fb",
+            "/a/%2e%2e%2Fb",
+            "/a%2F.",
+            "/a/..\\b",
+            "/a\\..",
+            "/a/%5c../b",
+            "/a/..;/b",
+            "/a/.;x=y/b",
+            "/a/..%3b/b",
+        ] {
+            assert_eq!(normalise(raw), Err(Ambiguous), "{raw}");
         }
     }
 
