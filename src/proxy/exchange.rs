@@ -43,6 +43,9 @@ const LINGER_TIME: Duration = Duration::from_secs(2);
 
 /// Longest silence on a WebSocket, both ways.
 const WEBSOCKET_IDLE: Duration = Duration::from_secs(10 * 60);
+/// Most interim responses to one request: one every few seconds while a server works for minutes. Each
+/// counts as a sign of life, so without a bound they would hold a thread for ever.
+const MAX_INTERIMS: usize = 256;
 /// What is done to a request that no service matches.
 static NOTHING: Prepared = Prepared::NOTHING;
 
@@ -138,7 +141,7 @@ fn run(
     }
     let snapshot = proxy.directory.snapshot(route.scope).map_err(|_| Error::RulesUnavailable)?;
     let prepared = judge(&snapshot, route, record)?.unwrap_or(&NOTHING);
-    let is_upgrade = websocket::is_upgrade(head.fields()) && framing == Framing::Empty;
+    let is_upgrade = websocket::is_upgrade(head) && framing == Framing::Empty;
     let limit = proxy.limits.max_request_bytes;
     let resign = Resign::plan(head, prepared)?;
     let mut upload = Upload::prepare(client, head, framing, prepared, limit, resign.need())?;
@@ -160,11 +163,11 @@ fn run(
         target: route.target.clone(),
         vault_id: Arc::clone(&route.scope.vault_id),
     };
-    let mut attempt = Attempt { proxy, head, prepared, is_upgrade, key: &key, record };
+    let mut attempt = Attempt { proxy, head, prepared, is_upgrade, key: &key, record, has_heard: false };
     let upstream = proxy.upstreams.checkout(&key)?;
     let can_replay = upstream.is_reused && is_replayable(head.method(), framing);
     match attempt.run(client, upstream, &outgoing, &mut upload) {
-        Err(Error::UpstreamClosed) if can_replay => {
+        Err(Error::UpstreamClosed) if can_replay && !attempt.has_heard => {
             attempt.run(client, proxy.upstreams.open(&key)?, &outgoing, &mut upload)
         }
         other => other,
@@ -214,6 +217,8 @@ struct Attempt<'a, 'r> {
     is_upgrade: bool,
     key: &'a Key,
     record: &'a mut Record<'r>,
+    /// Something has come back: then the request has been read, and the client may have been told.
+    has_heard: bool,
 }
 
 impl Attempt<'_, '_> {
@@ -231,8 +236,9 @@ impl Attempt<'_, '_> {
         let mut up = Direction::new(upload.rest());
         let mut awaited = HeadCourse::new(self.head.version(), self.is_upgrade);
         let mut down = Direction::new(&mut awaited);
-        duplex::run(client, channel, &mut up, &mut down, Until::DownDone, RESPONSE_TIME)
-            .map_err(before_head)?;
+        let done = duplex::run(client, channel, &mut up, &mut down, Until::DownDone, RESPONSE_TIME);
+        self.has_heard = awaited.interims > 0 || !channel.received().is_empty();
+        done.map_err(before_head)?;
 
         let response = &awaited.head;
         if response.status() == 101 {
@@ -242,8 +248,8 @@ impl Attempt<'_, '_> {
             Framing::of_response(response, self.head.method()).map_err(|_| Error::UpstreamMalformed)?;
         self.check_length(framing)?;
         let (announced, framed) = self.reframe(response, framing);
-        let keeps = framed == Outgoing::Chunked || framing != Framing::UntilClose;
-        let after = if keeps && up.is_done() && self.head.wants_keep_alive() {
+        let has_end = announced != ResponseFraming::Body(Framing::UntilClose);
+        let after = if has_end && up.is_done() && self.head.wants_keep_alive() {
             After::KeepAlive
         } else {
             After::Close
@@ -362,17 +368,22 @@ fn is_too_long(error: &io::Error) -> bool {
     error.get_ref().and_then(|inner| inner.downcast_ref::<TooLong>()).is_some()
 }
 
+fn not_an_answer() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, crate::http1::Error::BadStartLine)
+}
+
 /// Waits for the final response's head; passes interim ones on.
 struct HeadCourse {
     head: ResponseHead,
     scanned: usize,
     client: Version,
     may_switch: bool,
+    interims: usize,
 }
 
 impl HeadCourse {
     fn new(client: Version, may_switch: bool) -> Self {
-        Self { head: ResponseHead::default(), scanned: 0, client, may_switch }
+        Self { head: ResponseHead::default(), scanned: 0, client, may_switch, interims: 0 }
     }
 }
 
@@ -389,12 +400,10 @@ impl Course for HeadCourse {
             match self.head.status() {
                 101 if self.may_switch => return Ok(Step::Done),
                 // No upgrade was asked for, so this is not an answer to the request.
-                101 => {
-                    let error = crate::http1::Error::BadStartLine;
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, error));
-                }
+                101 => return Err(not_an_answer()),
                 200.. => return Ok(Step::Done),
-                _ => {}
+                _ if self.interims == MAX_INTERIMS => return Err(not_an_answer()),
+                _ => self.interims += 1,
             }
             if self.client == Version::Http11 {
                 let mut out = Vec::with_capacity(128);

@@ -77,7 +77,7 @@ impl Outbound<'_> {
     pub(super) fn each_field(&self, mut write: impl FnMut(&str, &[u8])) {
         write("Host", self.target.host_field(self.scheme.default_port()).as_bytes());
         let injected = self.prepared.fields();
-        let is_injected = |name: &str| injected.iter().any(|field| field.name.eq_ignore_ascii_case(name));
+        let is_injected = |name: &str| injected.iter().any(|field| is_same(&field.name, name));
         let substitutions = &self.prepared.substitutions;
         let mut replaced =
             |name: &str, value: &[u8]| match substitutions.apply(Surface::Header, Encoding::Raw, value) {
@@ -104,7 +104,8 @@ impl Outbound<'_> {
         let is_compression = self.is_upgrade
             && self.prepared.substitutions.covers(Surface::Websocket)
             && name.eq_ignore_ascii_case("sec-websocket-extensions");
-        let is_answered = self.is_continued && name.eq_ignore_ascii_case("expect");
+        let needs_no_answer = self.is_continued || self.head.version() == Version::Http10;
+        let is_answered = needs_no_answer && name.eq_ignore_ascii_case("expect");
         let is_signature = matches!(self.prepared.attachment, Attachment::Signature(_))
             && is_one_of(name, &["authorization", "x-amz-security-token"]);
         name.eq_ignore_ascii_case("host")
@@ -166,8 +167,8 @@ pub(super) fn response(
         }
         // The length a response to HEAD, or a 304, speaks of belongs to a body that is not sent.
         ResponseFraming::AsDeclared => {
-            for value in head.fields().all("content-length").take(1) {
-                write_field(out, "Content-Length", value);
+            if let Ok(framing @ Framing::Length(_)) = Framing::announced(head) {
+                each_framing_field(framing, |name, value| write_field(out, name, value));
             }
         }
     }
@@ -206,7 +207,7 @@ pub(super) fn trailers(out: &mut Vec<u8>, section: &[u8], injected: &[InjectedFi
             && !is_one_of(name, &PER_CONNECTION)
             && !is_one_of(name, &FOR_THE_BROKER)
             && !is_one_of(name, &["host", "authorization", "cookie", "set-cookie"])
-            && !injected.iter().any(|field| field.name.eq_ignore_ascii_case(name));
+            && !injected.iter().any(|field| is_same(&field.name, name));
         if is_kept {
             write_field(out, name, line[colon + 1..].trim_ascii());
         }
@@ -222,7 +223,14 @@ fn end_to_end(fields: &Fields) -> impl Iterator<Item = (&str, &[u8])> {
 }
 
 fn is_one_of(name: &str, names: &[&str]) -> bool {
-    names.iter().any(|known| known.eq_ignore_ascii_case(name))
+    names.iter().any(|known| is_same(known, name))
+}
+
+/// Whether two names are one field to whoever reads them. Gateway interfaces (RFC 3875 §4.1.18) turn a
+/// hyphen into an underscore, so to a program behind one both spellings are the same variable.
+fn is_same(known: &str, name: &str) -> bool {
+    let folded = |b: u8| if b == b'_' { b'-' } else { b.to_ascii_lowercase() };
+    known.len() == name.len() && known.bytes().map(folded).eq(name.bytes().map(folded))
 }
 
 fn write_status(out: &mut Vec<u8>, head: &ResponseHead) {

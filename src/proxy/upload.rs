@@ -12,7 +12,7 @@ use super::error::Error;
 use crate::http1::body::{BodyError, BodyReader};
 use crate::http1::chunked::Piece;
 use crate::http1::framing::Framing;
-use crate::http1::head::{Fields, RequestHead};
+use crate::http1::head::{Fields, RequestHead, Version};
 use crate::net::Deadline;
 use crate::net::channel::{Channel, Receive};
 use crate::vault::Prepared;
@@ -142,7 +142,8 @@ impl Window {
     }
 
     fn take(&mut self, count: usize, client: &mut dyn Channel) -> Result<(), Error> {
-        if self.reader.taken() > self.limit {
+        // What is held is bounded too: a value may be much longer than its placeholder.
+        if self.reader.taken() > self.limit || self.bytes.len() as u64 > MAX_WHOLE_BYTES {
             return Err(Error::RequestTooLarge);
         }
         let piece = &client.received()[..count];
@@ -162,9 +163,10 @@ fn unreadable(error: BodyError) -> Error {
     }
 }
 
-/// A client that waits to be told to send its body is told so, once the body is needed.
+/// A client that waits to be told to send its body is told so, once the body is needed. One that speaks
+/// HTTP/1.0 would take that for its answer (RFC 9110 §10.1.1).
 fn tell_to_continue(client: &mut dyn Channel, head: &RequestHead) -> Result<bool, Error> {
-    if !head.fields().lists("expect", "100-continue") {
+    if head.version() == Version::Http10 || !head.fields().lists("expect", "100-continue") {
         return Ok(false);
     }
     if client.received().is_empty() {

@@ -8,7 +8,7 @@ use std::io;
 
 use ring::rand::{SecureRandom as _, SystemRandom};
 
-use crate::http1::head::Fields;
+use crate::http1::head::{RequestHead, Version};
 use crate::log_event;
 use crate::net::channel::Channel;
 use crate::net::duplex::{Course, Step};
@@ -23,9 +23,12 @@ const FIN: u8 = 0x80;
 const RSV1: u8 = 0x40;
 const MASKED: u8 = 0x80;
 
-/// Whether a request asks to become a WebSocket.
-pub(super) fn is_upgrade(fields: &Fields) -> bool {
-    fields.lists("upgrade", "websocket") && fields.lists("connection", "upgrade")
+/// Whether a request asks to become a WebSocket. HTTP/1.0 knows no upgrade (RFC 9110 §7.8).
+pub(super) fn is_upgrade(head: &RequestHead) -> bool {
+    let fields = head.fields();
+    head.version() == Version::Http11
+        && fields.lists("upgrade", "websocket")
+        && fields.lists("connection", "upgrade")
 }
 
 /// The client's frames on their way to the upstream.
@@ -35,6 +38,8 @@ pub(super) struct Frames<'s> {
     /// Bytes of a frame that passes untouched.
     passing: u64,
     is_closing: bool,
+    /// The log says once per connection that a frame was not looked into: a client chooses how many.
+    has_warned: bool,
 }
 
 /// The head of one frame.
@@ -48,7 +53,7 @@ struct FrameHead {
 
 impl<'s> Frames<'s> {
     pub(super) fn new(substitutions: &'s Substitutions) -> Self {
-        Self { substitutions, random: SystemRandom::new(), passing: 0, is_closing: false }
+        Self { substitutions, random: SystemRandom::new(), passing: 0, is_closing: false, has_warned: false }
     }
 
     /// Sends one frame, or as much of it as is there; false when more input is needed.
@@ -57,7 +62,8 @@ impl<'s> Frames<'s> {
         let is_text = head.first & 0x0f == TEXT;
         let is_looked_into = head.first & (FIN | RSV1 | 0x0f) == FIN | TEXT && head.len <= MAX_FRAME_BYTES;
         let Some(mask) = head.mask.filter(|_| is_looked_into) else {
-            if is_text {
+            if is_text && !self.has_warned {
+                self.has_warned = true;
                 log_event!(Warn, "websocket frame not looked into for placeholders", bytes = head.len);
             }
             self.is_closing = head.first & 0x0f == CLOSE;
