@@ -52,6 +52,32 @@ fn git_ls_remote() {
 }
 
 #[test]
+fn git_push() {
+    let Some(git) = need("git_push", "git", "install git") else { return };
+    let repositories = TempDir::new();
+    let main = new_repository(&git, &repositories);
+    let in_project = |args: &[&str]| {
+        let mut command = bare(&git, repositories.path());
+        run(command.arg("--git-dir").arg(repositories.join("project.git")).args(args), b"").expect_success()
+    };
+    in_project(&["config", "http.receivepack", "true"]);
+    let mut site = Site::open(Origin::tls(&[GIT]).serving_git(repositories.path()), GIT);
+    let url = site.origin.url(GIT, "/project.git");
+    let ended = site.client(Path::new("sh"), &[&source("with_git.sh"), &url]);
+    let topic = in_project(&["rev-parse", "topic"]).stdout;
+    assert!(ended.stdout.starts_with(&format!("{main}\n{topic}")), "{main}, {topic}: {}", ended.stdout);
+
+    let requests = site.origin.requests();
+    let fetched = requests.iter().any(|request| request.field("content-encoding") == Some("gzip"));
+    assert!(fetched, "no request was compressed");
+    let pushed = requests.iter().find(|request| request.body.len() > 1024 * 1024).expect("a large request");
+    assert_eq!(pushed.target, "/project.git/git-receive-pack");
+    assert_eq!(pushed.field("transfer-encoding"), Some("chunked"));
+    site.expect_credential_on(&requests);
+    site.expect_no_traces();
+}
+
+#[test]
 fn python_requests() {
     python("python_requests", "requests", "with_requests.py");
 }
