@@ -1,4 +1,4 @@
-//! Promise: streams pass as they come, however long they live, many at once, in little memory.
+//! Promise: what is sent on a stream passes at once, in both directions, however long the stream lives.
 //!
 //! Clients are real ones under `agent-vault run`. An origin sends its next event only when the client has
 //! shown that it has the one before, so an event that waits for more bytes to come is a test that fails.

@@ -17,4 +17,5 @@ for file in "$SSL_CERT_FILE" "$NODE_EXTRA_CA_CERTS"; do
 done
 echo "--- parent"
 cat "/proc/$PPID/environ" "/proc/$PPID/cmdline" 2> /dev/null | tr '\0' '\n'
+grep VmHWM "/proc/$PPID/status"
 exit "$status"

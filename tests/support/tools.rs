@@ -102,7 +102,7 @@ pub(crate) fn need_node(test: &str, packages: &[&str]) -> Option<PathBuf> {
 /// Where Node.js looks for packages: those installed for tests, then the user's own.
 pub(crate) fn node_modules() -> OsString {
     let installed = target_dir().join("test-tools/node_modules");
-    let inherited = env::var_os("NODE_PATH").unwrap_or_default();
-    env::join_paths([installed].into_iter().chain(env::split_paths(&inherited)))
+    let inherited = env::var_os("NODE_PATH");
+    env::join_paths([installed].into_iter().chain(inherited.iter().flat_map(env::split_paths)))
         .expect("a search path that came in can go out")
 }
