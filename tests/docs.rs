@@ -50,6 +50,22 @@ fn the_two_scripts_are_what_ci_runs() {
     }
 }
 
+/// The table of docs/reasons.md is the proxy's own, row by row.
+#[test]
+fn every_reason_is_explained() {
+    let page = repository_file("docs/reasons.md");
+    let printed: Vec<&str> = page.lines().filter(|line| line.starts_with("| `")).collect();
+    let known: Vec<String> = agent_vault::proxy::reasons::TABLE
+        .iter()
+        .map(|reason| {
+            let statuses: Vec<String> = reason.statuses.iter().map(ToString::to_string).collect();
+            let status = if statuses.is_empty() { "closed".to_owned() } else { statuses.join(", ") };
+            format!("| `{}` | {status} | {} | {} |", reason.name, reason.meaning, reason.remedy)
+        })
+        .collect();
+    assert_eq!(printed, known, "docs/reasons.md should print:\n{}", known.join("\n"));
+}
+
 /// A newcomer's way, block by block: a broker, its set-up, an app whose call arrives with the key.
 #[test]
 fn a_newcomer_can_follow_the_readme() {

@@ -188,3 +188,17 @@ fn a_websocket_is_logged_when_it_opens() {
     assert_eq!(&first, b"HTTP/1.1 101");
     assert_eq!(logs(&broker, 1, &[])["logs"][0]["status"], 101);
 }
+
+#[test]
+fn refusals_are_counted_by_reason() {
+    let (origin, mut broker, token) = site(&[("AGENT_VAULT_LOG_LEVEL", "debug")]);
+    for _ in 0..2 {
+        send(&broker, "av_agt_wrong", &format!("GET http://{HOST}:{}/v1/x", origin.port()), "");
+    }
+    send(&broker, &token, "GET /not-for-a-proxy", "");
+    send(&broker, &token, "GET http://169.254.169.254/latest", "");
+    broker.stop();
+    let log = broker.log();
+    let line = log.lines().find(|line| line.contains("requests refused since the start")).unwrap();
+    assert!(line.ends_with(" not_a_proxy_request=1 invalid_token=2 network_blocked=1"), "{line}");
+}

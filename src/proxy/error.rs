@@ -1,4 +1,5 @@
-//! Whose fault, which status, which words, which code: every answer the proxy makes itself, as one table.
+//! Whose fault, which reason, which words: every answer the proxy makes itself. What follows from the
+//! reason stands in the table of `reasons`.
 //!
 //! Three shapes (contract B.9): plain text for what happens before a scope exists and for a few fixed
 //! cases; broker errors in JSON, marked with `X-Agent-Vault-Proxy-Error`, which is how an SDK tells our
@@ -6,6 +7,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::reasons::Kind;
 use super::tiers::Tier;
 use crate::authority::Authority;
 use crate::http1;
@@ -79,107 +81,61 @@ enum Shape {
 }
 
 impl Error {
-    /// The machine-readable reason; stable, documented, counted.
-    pub(super) fn reason(&self) -> &'static str {
+    /// Its row of the table.
+    pub(super) fn kind(&self) -> Kind {
         match self {
-            Self::Malformed(_) => "malformed_request",
-            Self::NotAProxyRequest => "not_a_proxy_request",
-            Self::NoTargetPort => "no_target_port",
-            Self::InvalidHost => "invalid_host",
-            Self::MethodRefused => "method_refused",
-            Self::AmbiguousPath => "ambiguous_path",
-            Self::RequestTooLarge => "request_too_large",
-            Self::TooMany(Tier::Connects | Tier::Requests, _) => "too_many_failures",
-            Self::TooMany(Tier::RequestRate, _) => "rate_limit_scope",
-            Self::TooMany(Tier::InFlight, _) => "concurrency_scope",
-            Self::ClientGone => "client_gone",
-            Self::AuthorizationRequired => "authorization_required",
-            Self::Scope(ScopeError::InvalidToken) => "invalid_token",
-            Self::Scope(ScopeError::Forbidden) => "vault_forbidden",
-            Self::Scope(ScopeError::VaultNotFound) => "vault_not_found",
-            Self::Scope(ScopeError::VaultUnclear) => "vault_unclear",
-            Self::Scope(ScopeError::Unavailable) => "scope_unavailable",
-            Self::NoMatch => "forbidden",
-            Self::Disabled => "service_disabled",
-            Self::PlainHttp => "plain_http",
-            Self::RulesUnavailable => "internal",
-            Self::CredentialNotFound => "credential_not_found",
-            Self::UnsafeValue => "credential_unsafe",
-            Self::NotSigned => "aws_not_signed",
-            Self::UnknownSignature => "aws_signature_unknown",
-            Self::Blocked => "network_blocked",
-            Self::Unresolved => "dns_failure",
-            Self::Unreachable => "upstream_unreachable",
-            Self::UpstreamProxy => "upstream_proxy",
-            Self::UpstreamTls(_) => "upstream_tls",
-            Self::UpstreamClosed => "upstream_closed",
-            Self::UpstreamMalformed => "upstream_malformed",
-            Self::UpstreamTimeout => "upstream_timeout",
-            Self::ResponseTooLarge { .. } => "response_too_large",
+            Self::Malformed(_) => Kind::MalformedRequest,
+            Self::NotAProxyRequest => Kind::NotAProxyRequest,
+            Self::NoTargetPort => Kind::NoTargetPort,
+            Self::InvalidHost => Kind::InvalidHost,
+            Self::MethodRefused => Kind::MethodRefused,
+            Self::AmbiguousPath => Kind::AmbiguousPath,
+            Self::RequestTooLarge => Kind::RequestTooLarge,
+            Self::TooMany(Tier::Connects | Tier::Requests, _) => Kind::TooManyFailures,
+            Self::TooMany(Tier::RequestRate, _) => Kind::RateLimitScope,
+            Self::TooMany(Tier::InFlight, _) => Kind::ConcurrencyScope,
+            Self::ClientGone => Kind::ClientGone,
+            Self::AuthorizationRequired => Kind::AuthorizationRequired,
+            Self::Scope(ScopeError::InvalidToken) => Kind::InvalidToken,
+            Self::Scope(ScopeError::Forbidden) => Kind::VaultForbidden,
+            Self::Scope(ScopeError::VaultNotFound) => Kind::VaultNotFound,
+            Self::Scope(ScopeError::VaultUnclear) => Kind::VaultUnclear,
+            Self::Scope(ScopeError::Unavailable) => Kind::ScopeUnavailable,
+            Self::NoMatch => Kind::Forbidden,
+            Self::Disabled => Kind::ServiceDisabled,
+            Self::PlainHttp => Kind::PlainHttp,
+            Self::RulesUnavailable => Kind::Internal,
+            Self::CredentialNotFound => Kind::CredentialNotFound,
+            Self::UnsafeValue => Kind::CredentialUnsafe,
+            Self::NotSigned => Kind::AwsNotSigned,
+            Self::UnknownSignature => Kind::AwsSignatureUnknown,
+            Self::Blocked => Kind::NetworkBlocked,
+            Self::Unresolved => Kind::DnsFailure,
+            Self::Unreachable => Kind::UpstreamUnreachable,
+            Self::UpstreamProxy => Kind::UpstreamProxy,
+            Self::UpstreamTls(_) => Kind::UpstreamTls,
+            Self::UpstreamClosed => Kind::UpstreamClosed,
+            Self::UpstreamMalformed => Kind::UpstreamMalformed,
+            Self::UpstreamTimeout => Kind::UpstreamTimeout,
+            Self::ResponseTooLarge { .. } => Kind::ResponseTooLarge,
         }
+    }
+
+    /// The machine-readable reason.
+    pub(super) fn reason(&self) -> &'static str {
+        self.kind().reason().name
     }
 
     pub(super) fn status(&self) -> u16 {
         match self {
             Self::Malformed(error) => error.status(),
-            Self::NotAProxyRequest
-            | Self::NoTargetPort
-            | Self::InvalidHost
-            | Self::AmbiguousPath
-            | Self::ClientGone
-            | Self::Scope(ScopeError::VaultUnclear) => 400,
-            Self::Scope(ScopeError::Forbidden)
-            | Self::NoMatch
-            | Self::Disabled
-            | Self::PlainHttp
-            | Self::NotSigned
-            | Self::UnknownSignature
-            | Self::Blocked => 403,
-            Self::Scope(ScopeError::VaultNotFound) => 404,
-            Self::MethodRefused => 405,
-            Self::AuthorizationRequired | Self::Scope(ScopeError::InvalidToken) => 407,
-            Self::RequestTooLarge => 413,
-            Self::TooMany(..) => 429,
-            Self::Scope(ScopeError::Unavailable) | Self::RulesUnavailable => 500,
-            Self::CredentialNotFound
-            | Self::UnsafeValue
-            | Self::Unresolved
-            | Self::Unreachable
-            | Self::UpstreamProxy
-            | Self::UpstreamTls(_)
-            | Self::UpstreamClosed
-            | Self::UpstreamMalformed
-            | Self::ResponseTooLarge { .. } => 502,
-            Self::UpstreamTimeout => 504,
+            _ => self.kind().reason().status(),
         }
     }
 
-    /// The code in the request log (contract F.1).
+    /// The code in the request log.
     pub(super) fn log_code(&self) -> &'static str {
-        match self {
-            Self::NoMatch
-            | Self::Disabled
-            | Self::PlainHttp
-            | Self::AmbiguousPath
-            | Self::NotSigned
-            | Self::UnknownSignature => "no_match",
-            Self::CredentialNotFound => "credential_not_found",
-            Self::RequestTooLarge => "request_too_large",
-            Self::TooMany(..) => self.reason(),
-            Self::Malformed(_) | Self::ClientGone => "request_read_error",
-            Self::RulesUnavailable | Self::Scope(ScopeError::Unavailable) => "internal",
-            Self::ResponseTooLarge { .. } => "response_too_large",
-            Self::UnsafeValue
-            | Self::Blocked
-            | Self::Unresolved
-            | Self::Unreachable
-            | Self::UpstreamProxy
-            | Self::UpstreamTls(_)
-            | Self::UpstreamClosed
-            | Self::UpstreamMalformed
-            | Self::UpstreamTimeout => "upstream_error",
-            _ => "",
-        }
+        self.kind().reason().log_code
     }
 
     /// The whole answer.
@@ -348,6 +304,17 @@ mod tests {
         assert!(help.starts_with("This request was intercepted by Agent Vault. "));
         assert!(help.contains("http://127.0.0.1:14321/discover") && help.contains("/v1/skills/cli"));
         assert!(body(&Error::NoMatch, "").get("help").is_none());
+    }
+
+    #[test]
+    fn a_malformed_request_has_a_status_of_the_table() {
+        use http1::Error as Wire;
+        for wire in
+            [Wire::BadField, Wire::HeadTooLarge, Wire::TooManyFields, Wire::UnknownCoding, Wire::Version]
+        {
+            let error = Error::Malformed(wire);
+            assert!(error.kind().reason().statuses.contains(&error.status()), "{wire}");
+        }
     }
 
     #[test]

@@ -78,18 +78,21 @@ pub(super) fn serve(proxy: &Proxy, client: &mut dyn Channel, head: &RequestHead,
     let mut record = Record::start(head, route);
     match run(proxy, client, head, route, &mut record) {
         Ok(ended) => {
+            if let Some(error) = &ended.error {
+                proxy.counters.count(error.kind());
+            }
             record.finish(proxy, ended.status, ended.error.as_ref());
             ended.after
         }
         Err(error) => {
             record.finish(proxy, error.status(), Some(&error));
-            let at = Circumstances {
+            let on = Refused {
                 target: Some(route.target),
                 vault: &route.scope.vault_name,
-                base_url: &proxy.base_url,
+                method: head.method(),
+                after: after_refusal(head, &error),
             };
-            let after = after_refusal(head, &error);
-            answer(client, &error, &at, head.method(), after)
+            refuse(proxy, client, &error, &on)
         }
     }
 }
@@ -105,22 +108,29 @@ pub(super) fn after_refusal(head: &RequestHead, error: &Error) -> After {
     }
 }
 
-/// Sends an error of ours; whether the connection goes on.
-pub(super) fn answer(
-    client: &mut dyn Channel,
-    error: &Error,
-    at: &Circumstances<'_>,
-    method: &str,
-    after: After,
-) -> After {
+/// What is refused.
+pub(super) struct Refused<'r> {
+    pub(super) target: Option<&'r Authority>,
+    /// Empty where no scope exists yet.
+    pub(super) vault: &'r str,
+    pub(super) method: &'r str,
+    /// Whether the connection may go on.
+    pub(super) after: After,
+}
+
+/// Counts an error of ours and sends it; whether the connection goes on.
+pub(super) fn refuse(proxy: &Proxy, client: &mut dyn Channel, error: &Error, on: &Refused<'_>) -> After {
+    proxy.counters.count(error.kind());
     if *error == Error::ClientGone {
         return After::Close;
     }
-    let sent = peer::answer(client, &error.answer(at), method, after, Deadline::after(ANSWER_TIME));
-    if sent.is_ok() && after == After::Close {
+    let at = Circumstances { target: on.target, vault: on.vault, base_url: &proxy.base_url };
+    let (answer, deadline) = (error.answer(&at), Deadline::after(ANSWER_TIME));
+    let sent = peer::answer(client, &answer, on.method, on.after, deadline);
+    if sent.is_ok() && on.after == After::Close {
         peer::linger(client, Deadline::after(LINGER_TIME));
     }
-    if sent.is_ok() { after } else { After::Close }
+    if sent.is_ok() { on.after } else { After::Close }
 }
 
 fn run(

@@ -12,6 +12,7 @@ mod error;
 mod exchange;
 mod gate;
 pub mod journal;
+pub mod reasons;
 mod record;
 mod resign;
 mod rewrite;
@@ -39,10 +40,11 @@ use crate::tls::Acceptor;
 use crate::vault::request_log::RequestLog;
 use crate::vault::scope::{Directory, Scope};
 pub use egress::Egress;
-use error::{Circumstances, Error};
-use exchange::Route;
+use error::Error;
+use exchange::{Refused, Route};
 use gate::{Ask, Peer};
 pub(crate) use gate::{Presented, read_credential};
+use reasons::{Counters, Kind};
 pub use tiers::Rates;
 use tiers::{Tier, Tiers};
 pub(crate) use tunnel::CLIENT_ROOTS;
@@ -83,6 +85,7 @@ pub struct Proxy {
     tiers: Tiers,
     base_url: String,
     log: Option<Arc<dyn RequestLog>>,
+    counters: Counters,
 }
 
 impl Proxy {
@@ -96,7 +99,16 @@ impl Proxy {
     ) -> Self {
         let upstreams = Upstreams::new(outward);
         let tiers = Tiers::new(limits.rates);
-        Self { directory, acceptor, upstreams, limits, tiers, base_url: base_url.to_owned(), log: None }
+        Self {
+            directory,
+            acceptor,
+            upstreams,
+            limits,
+            tiers,
+            base_url: base_url.to_owned(),
+            log: None,
+            counters: Counters::new(),
+        }
     }
 
     /// Gives every request of an authenticated client to this log.
@@ -110,8 +122,9 @@ impl Proxy {
         self.upstreams.purge(now)
     }
 
-    fn circumstances<'c>(&'c self, target: Option<&'c Authority>, vault: &'c str) -> Circumstances<'c> {
-        Circumstances { target, vault, base_url: &self.base_url }
+    /// Name and number of every reason for which requests were refused since the start.
+    pub fn counts(&self) -> Vec<(&'static str, u64)> {
+        self.counters.all()
     }
 }
 
@@ -127,15 +140,17 @@ impl Service for Ingress {
     }
 
     fn refuse(&self, stream: TcpStream) {
+        self.0.counters.count(Kind::TooManyConnections);
         conversation::turn_away(stream, &no_room());
     }
 }
 
 /// What a client is told when every permit is taken.
 pub(crate) fn no_room() -> Answer {
-    Answer::text(503, "too many connections")
+    let reason = Kind::TooManyConnections.reason();
+    Answer::text(reason.status(), "too many connections")
         .with("Retry-After", "1")
-        .with("X-Agent-Vault-Reason", "too_many_connections")
+        .with("X-Agent-Vault-Reason", reason.name)
 }
 
 /// One client connection.
@@ -196,7 +211,8 @@ impl Client {
 
     fn refuse(&mut self, error: &Error) -> After {
         let proxy = Arc::clone(&self.proxy);
-        exchange::answer(self.channel_mut(), error, &proxy.circumstances(None, ""), "", After::Close)
+        let on = Refused { target: None, vault: "", method: "", after: After::Close };
+        exchange::refuse(&proxy, self.channel_mut(), error, &on)
     }
 
     /// A request to the listener itself.
@@ -213,11 +229,11 @@ impl Client {
                 exchange::serve(&proxy, &mut channel, head, &route)
             }
             Err(error) => {
-                let at = proxy.circumstances(None, "");
                 // Some clients ask once without a credential and then, on the same connection, with it.
                 let may_ask_again = error.status() == 407;
                 let after = if may_ask_again { exchange::after_refusal(head, &error) } else { After::Close };
-                exchange::answer(&mut channel, &error, &at, head.method(), after)
+                let on = Refused { target: None, vault: "", method: head.method(), after };
+                exchange::refuse(&proxy, &mut channel, &error, &on)
             }
         };
         self.phase = Phase::Listener(channel);
@@ -245,8 +261,13 @@ impl Client {
             Err(error) => Err(error),
         };
         passed.unwrap_or_else(|error| {
-            let at = proxy.circumstances(Some(&target), &scope.vault_name);
-            exchange::answer(&mut channel, &error, &at, head.method(), After::Close)
+            let on = Refused {
+                target: Some(&target),
+                vault: &scope.vault_name,
+                method: head.method(),
+                after: After::Close,
+            };
+            exchange::refuse(&proxy, &mut channel, &error, &on)
         })
     }
 
@@ -267,8 +288,13 @@ impl Client {
                 exchange::serve(&proxy, &mut *tunnel.channel, head, &route)
             }
             Err(error) => {
-                let at = proxy.circumstances(Some(&tunnel.target), "");
-                exchange::answer(&mut *tunnel.channel, &error, &at, head.method(), After::Close)
+                let on = Refused {
+                    target: Some(&tunnel.target),
+                    vault: "",
+                    method: head.method(),
+                    after: After::Close,
+                };
+                exchange::refuse(&proxy, &mut *tunnel.channel, &error, &on)
             }
         };
         self.phase = Phase::Tunnel(tunnel);

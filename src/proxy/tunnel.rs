@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::Proxy;
 use super::error::Error;
 use super::gate::Presented;
+use super::reasons::Kind;
 use crate::authority::Authority;
 use crate::http1::head::RequestHead;
 use crate::http1::respond::After;
@@ -53,12 +54,14 @@ impl Tunnel {
             Some(&TLS_HANDSHAKE) => match proxy.acceptor.accept(client, target.host(), deadline) {
                 Ok(channel) => (Box::new(channel), Scheme::Https),
                 Err(error) => {
+                    proxy.counters.count(Kind::ClientTls);
                     log_event!(Warn, "mitm TLS handshake failed", host = target, err = error);
                     return None;
                 }
             },
             Some(byte) if byte.is_ascii_uppercase() => (Box::new(client), Scheme::Http),
             Some(_) => {
+                proxy.counters.count(Kind::UnknownTunnel);
                 log_event!(Warn, "tunnel carries neither TLS nor HTTP; closed", host = target);
                 return None;
             }

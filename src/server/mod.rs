@@ -115,7 +115,19 @@ pub fn run(mut settings: Settings) -> Result<(), Failure> {
     drop(io::stdout().write_all(lines.as_bytes()));
     let ended = serve(&mut reactor, &signals, proxy.as_deref(), settings.health_name.as_deref());
     journal.close(Instant::now() + LOG_GRACE);
+    if let Some(proxy) = &proxy {
+        tell_refusals(proxy);
+    }
     ended
+}
+
+/// Says at the end how often the proxy refused, and why.
+fn tell_refusals(proxy: &Proxy) {
+    let counts = proxy.counts();
+    let given = counts.iter().filter(|(_, number)| *number > 0);
+    let fields: Vec<(&str, &dyn fmt::Display)> =
+        given.map(|(reason, number)| (*reason, number as &dyn fmt::Display)).collect();
+    crate::log::event(Level::Debug, "requests refused since the start", &fields);
 }
 
 /// Ends the broker of a data directory.
