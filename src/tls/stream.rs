@@ -134,12 +134,12 @@ impl TlsChannel {
         turn
     }
 
-    /// After a failure rustls has an alert for the peer: it is sent if the socket takes it at once.
+    /// After a failure rustls has an alert for the peer, perhaps behind a part of the handshake: it is sent
+    /// if the socket takes it at once.
     fn send_alert(&mut self) {
-        if matches!(self.turn(Say::Nothing), Turn::Again) {
-            // The failure that is already being reported matters more.
-            drop(drain(&mut self.stream, &mut self.outgoing));
-        }
+        while matches!(self.turn(Say::Nothing), Turn::Again) {}
+        // The failure that is already being reported matters more.
+        drop(drain(&mut self.stream, &mut self.outgoing));
     }
 
     fn encrypt_gathered(&mut self) -> io::Result<()> {
