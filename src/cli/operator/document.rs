@@ -90,8 +90,8 @@ fn joined(service: Value) -> Result<Value, String> {
     }
     let inline = service.get("host").and_then(Value::as_str).unwrap_or_default().to_owned();
     let (host, inline_port, path) = split_host(&inline);
-    if inline_port.is_some_and(|inline| inline.to_string() != port) {
-        return Err(format!("port {port} contradicts host {inline:?}"));
+    if let Some(embedded) = inline_port.filter(|embedded| embedded.to_string() != port) {
+        return Err(format!("host {inline:?} embeds port {embedded} but port field is {port}"));
     }
     service.insert("host".to_owned(), format!("{host}:{port}{path}").into());
     Ok(Value::Object(service))
@@ -168,7 +168,10 @@ mod tests {
             ("service: []\n", "there is no list \"services\""),
             ("services: {}\n", "\"services\" is not a list"),
             ("services: []\nversion: 1\n", "unknown key \"version\"; known are vault and services"),
-            ("- {host: 'x.com:80', port: 81}\n", "services[0]: port 81 contradicts host \"x.com:80\""),
+            (
+                "- {host: 'x.com:80', port: 81}\n",
+                "services[0]: host \"x.com:80\" embeds port 80 but port field is 81",
+            ),
             ("- {host: x.com, port: +81}\n", "services[0]: port \"+81\" is not a number"),
             ("- x\n", "services[0]: not an object"),
             ("", "there is no list \"services\""),
