@@ -92,10 +92,10 @@ impl<'f> Body<'f> {
     }
 
     fn pass(&mut self, count: usize, from: &mut dyn Channel, to: &mut dyn Channel) -> io::Result<()> {
-        if self.reader.taken() > self.limit {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, TooLong));
-        }
-        let bytes = &from.received()[..count];
+        // What the limit lets through goes out before the cut (contract D.7).
+        let excess = self.reader.taken().saturating_sub(self.limit);
+        let kept = count.saturating_sub(usize::try_from(excess).unwrap_or(usize::MAX));
+        let bytes = &from.received()[..kept];
         match &mut self.transform {
             None => send(self.outgoing, bytes, to)?,
             Some(transform) => {
@@ -105,6 +105,9 @@ impl<'f> Body<'f> {
             }
         }
         from.consume(count);
+        if excess > 0 {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, TooLong));
+        }
         Ok(())
     }
 
