@@ -118,11 +118,11 @@ fn requests(way: &Arc<Way>, connections: usize) -> Figures {
     ready.wait();
     let mut times: Vec<Duration> = clients.into_iter().flat_map(|client| client.join().unwrap()).collect();
     times.sort_unstable();
-    let micros = |share: f64| {
-        let at = ((times.len() - 1) as f64 * share).round();
-        times[at as usize].as_secs_f64() * 1e6
+    let micros = |share: usize| {
+        let at = (times.len() - 1) * share / 100;
+        times[at].as_secs_f64() * 1e6
     };
-    Figures { rate: times.len() as f64 / RUN.as_secs_f64(), p50: micros(0.5), p99: micros(0.99) }
+    Figures { rate: times.len() as f64 / RUN.as_secs_f64(), p50: micros(50), p99: micros(99) }
 }
 
 /// Connections opened, each with one request.

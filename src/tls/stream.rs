@@ -102,6 +102,14 @@ impl TlsChannel {
         }
     }
 
+    /// Whether rustls has records of its own to send.
+    fn has_output(&self) -> bool {
+        match &self.side {
+            Side::Client(connection) => connection.wants_write(),
+            Side::Server(connection) => connection.wants_write(),
+        }
+    }
+
     /// Works through the ciphertext received; true when application data may be sent, and has been
     /// encrypted if some was given.
     fn pump(&mut self, say: Say<'_>) -> io::Result<bool> {
@@ -137,7 +145,8 @@ impl TlsChannel {
     /// After a failure rustls has an alert for the peer, perhaps behind a part of the handshake: it is sent
     /// if the socket takes it at once.
     fn send_alert(&mut self) {
-        while matches!(self.turn(Say::Nothing), Turn::Again) {}
+        // Only as long as there is output: the input that caused the failure must not be read again.
+        while self.has_output() && matches!(self.turn(Say::Nothing), Turn::Again) {}
         // The failure that is already being reported matters more.
         drop(drain(&mut self.stream, &mut self.outgoing));
     }
