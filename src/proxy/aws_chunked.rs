@@ -216,6 +216,28 @@ mod tests {
     }
 
     #[test]
+    fn no_split_changes_an_upload_or_its_refusal() {
+        let zeros = "0".repeat(SIGNATURE_DIGITS);
+        let good = format!(
+            "3;chunk-signature={zeros}\r\nabc\r\n0;chunk-signature={zeros}\r\nx-amz-checksum:x\r\n\
+             x-amz-trailer-signature:{zeros}\r\n\r\n"
+        );
+        let bad = [good.replace("abc\r\n", "abcd\r\n"), good.replace("sum:x\r", "sum:x"), format!("{good}x")];
+        for sent in std::iter::once(good).chain(bad) {
+            let signed = |size: usize| {
+                let (mut resigner, mut out) = (Resigner::new(signer()), Vec::new());
+                let fed = sent.as_bytes().chunks(size).try_for_each(|piece| resigner.feed(piece, &mut out));
+                let end = fed.and_then(|()| resigner.finish());
+                end.map(|()| out).map_err(|error| error.to_string())
+            };
+            let whole = signed(sent.len());
+            for size in 1..sent.len() {
+                assert_eq!(signed(size), whole, "{sent} in pieces of {size}");
+            }
+        }
+    }
+
+    #[test]
     fn a_trailer_is_signed_too() {
         let (mut resigner, mut out) = (Resigner::new(signer()), Vec::new());
         let sent = format!(

@@ -154,7 +154,132 @@ fn text_frame(payload: &[u8], mask: [u8; 4]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+    use std::os::fd::BorrowedFd;
+
     use super::*;
+    use crate::net::channel::Receive;
+    use crate::secret::Secret;
+    use crate::vault::service::Substitution;
+
+    /// A channel that is two buffers.
+    #[derive(Default)]
+    struct Memory {
+        received: Vec<u8>,
+        sent: Vec<u8>,
+    }
+
+    impl Channel for Memory {
+        fn socket(&self) -> BorrowedFd<'_> {
+            unreachable!("nobody waits for memory")
+        }
+
+        fn received(&self) -> &[u8] {
+            &self.received
+        }
+
+        fn consume(&mut self, count: usize) {
+            self.received.drain(..count);
+        }
+
+        fn receive(&mut self) -> io::Result<Receive> {
+            Ok(Receive::Blocked)
+        }
+
+        fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+            self.sent.extend_from_slice(bytes);
+            Ok(())
+        }
+
+        fn flush(&mut self) -> io::Result<bool> {
+            Ok(true)
+        }
+
+        fn backlog(&self) -> usize {
+            0
+        }
+
+        fn finish(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn release(&mut self) {}
+    }
+
+    fn substitutions() -> Substitutions {
+        let declared = Substitution {
+            key: "KEY".to_owned(),
+            placeholder: "__key__".to_owned(),
+            surfaces: vec![Surface::Websocket],
+        };
+        Substitutions::new(&[declared], &HashMap::from([("KEY".to_owned(), Secret::from("v"))])).unwrap()
+    }
+
+    /// What goes out when the frames come in pieces, masks taken off; and whether the direction is done.
+    fn carried(input: &[u8], size: usize) -> (Vec<(u8, Vec<u8>)>, bool) {
+        let substitutions = substitutions();
+        let (mut frames, mut from, mut to) =
+            (Frames::new(&substitutions), Memory::default(), Memory::default());
+        let mut is_done = false;
+        for piece in input.chunks(size) {
+            from.received.extend_from_slice(piece);
+            is_done |= frames.step(&mut from, false, &mut to).unwrap() == Step::Done;
+        }
+        let (mut rest, mut seen) = (to.sent.as_slice(), Vec::new());
+        while let Some(head) = FrameHead::parse(rest).unwrap() {
+            let end = head.head_len + usize::try_from(head.len).unwrap();
+            seen.push((head.first, masked(&rest[head.head_len..end], head.mask.unwrap_or_default())));
+            rest = &rest[end..];
+        }
+        assert!(rest.is_empty(), "a frame is cut");
+        (seen, is_done)
+    }
+
+    fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+        let mut frame = text_frame(payload, [9, 8, 7, 6]);
+        frame[0] = first;
+        frame
+    }
+
+    #[test]
+    fn no_split_changes_what_is_carried() {
+        let long = [b"__key__".as_slice(), &[b'x'; 300]].concat();
+        let input = [
+            frame(FIN | TEXT, b"a __key__ b"),
+            frame(FIN | 0x2, b"__key__"),
+            frame(TEXT, b"__key__"),
+            frame(FIN, b"__key__"),
+            frame(FIN | RSV1 | TEXT, b"__key__"),
+            vec![FIN | TEXT, 7, b'_', b'_', b'k', b'e', b'y', b'_', b'_'],
+            frame(FIN | 0x9, b""),
+            frame(FIN | TEXT, &long),
+            frame(FIN | TEXT, b""),
+            frame(FIN | CLOSE, b"\x03\xe8"),
+        ]
+        .concat();
+        let replaced = [b"v".as_slice(), &[b'x'; 300]].concat();
+        let expected = [
+            (FIN | TEXT, b"a v b".to_vec()),
+            (FIN | 0x2, b"__key__".to_vec()),
+            (TEXT, b"__key__".to_vec()),
+            (FIN, b"__key__".to_vec()),
+            (FIN | RSV1 | TEXT, b"__key__".to_vec()),
+            (FIN | TEXT, b"__key__".to_vec()),
+            (FIN | 0x9, Vec::new()),
+            (FIN | TEXT, replaced),
+            (FIN | TEXT, Vec::new()),
+            (FIN | CLOSE, b"\x03\xe8".to_vec()),
+        ];
+        for size in (1..80).chain([input.len()]) {
+            assert_eq!(carried(&input, size), (expected.to_vec(), true), "pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn nothing_follows_a_close() {
+        let input = [frame(FIN | CLOSE, b""), frame(FIN | TEXT, b"late")].concat();
+        assert_eq!(carried(&input, input.len()), (vec![(FIN | CLOSE, Vec::new())], true));
+    }
 
     #[test]
     fn a_frame_reads_back_as_it_was_written() {
