@@ -203,6 +203,44 @@ fn a_kept_connection_that_the_broker_closed_costs_nobody_a_request() {
 }
 
 #[test]
+fn what_may_have_been_acted_on_is_not_sent_again() {
+    // A proxy that answers once, reads the next request and goes away without a word.
+    let proxy = Script::start(|mut stream, number| {
+        read_head(&mut stream);
+        stream.write_all(&answer(200, &[], &number.to_string())).unwrap();
+        read_head(&mut stream);
+    });
+    let stand_in = StandIn::start();
+    stand_in.answers("GET /v1/mitm/ca.pem", answer(200, &[("X-MITM-Port", &proxy.port.to_string())], CA_PEM));
+    let run = stand_in.stay();
+    for (method, code) in [("POST", 502), ("GET", 200)] {
+        let mut stream = run.connect();
+        let mut ask = |method: &str| {
+            write!(stream, "{method} http://a/ HTTP/1.1\r\nHost: a\r\n{}\r\n", run.authorization()).unwrap();
+            read_answer(&mut stream)
+        };
+        assert_eq!(status(&ask("GET").0), 200);
+        assert_eq!(status(&ask(method).0), code, "{method}");
+    }
+    run.stop();
+}
+
+#[test]
+fn a_connect_with_a_body_goes_nowhere() {
+    let stand_in = StandIn::start();
+    let run = stand_in.stay();
+    let before = stand_in.requests().len();
+    for framing in ["Content-Length: 9", "Transfer-Encoding: chunked"] {
+        let request = format!("CONNECT a:443 HTTP/1.1\r\n{}{framing}\r\n\r\n", run.authorization());
+        let mut stream = run.send(&request);
+        assert_eq!(status(&read_answer(&mut stream).0), 400);
+        is_closed(&mut stream);
+    }
+    assert_eq!(stand_in.requests().len(), before);
+    run.stop();
+}
+
+#[test]
 fn a_broker_that_is_away_is_a_typed_502() {
     let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     // One port where nobody listens, and one that closes without a word.

@@ -94,6 +94,11 @@ impl Client {
         if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none_or(str::is_empty) {
             return Err(Error::Settings(format!("{:?} is not an http:// or https:// URL", settings.address)));
         }
+        // The address is told to the child when the broker is away; a password in it would be, too.
+        if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+            let text = "the broker's address must not hold a user name or password; use a token";
+            return Err(Error::Settings(text.to_owned()));
+        }
         let mut config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(EXCHANGE_LIMIT))
@@ -351,6 +356,9 @@ mod tests {
             let settings = Settings { address, ..Settings::default() };
             assert!(matches!(Client::new(&settings), Err(Error::Settings(_))), "{address}");
         }
+        let settings = Settings { address: "http://user:pa55@broker", ..Settings::default() };
+        let refusal = Client::new(&settings).unwrap_err().to_string();
+        assert!(!refusal.contains("pa55"), "{refusal}");
         let settings = Settings { address: "http://broker:14321//", ..Settings::default() };
         assert_eq!(Client::new(&settings).unwrap().address(), "http://broker:14321");
     }

@@ -46,8 +46,11 @@ enum Outcome {
 pub(super) fn serve(peer: &mut Peer, head: &RequestHead, framing: Framing) -> After {
     let relay = std::sync::Arc::clone(&peer.relay);
     let mut token = relay.token.current();
-    // A request whose body is on its way cannot be sent twice.
+    // A request whose body is on its way cannot be sent twice. After a refusal any other can; after
+    // silence, when it may have been acted on, only what means the same twice (RFC 9110 §9.2.2).
     let can_repeat = is_empty(framing);
+    let means_the_same_twice =
+        matches!(head.method(), "CONNECT" | "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE");
     let mut reused = peer.upstream.take().filter(is_idle);
     let mut may_reread = can_repeat;
     loop {
@@ -60,7 +63,7 @@ pub(super) fn serve(peer: &mut Peer, head: &RequestHead, framing: Framing) -> Af
         match attempt(peer, upstream, head, framing, Some(&outgoing), may_reread) {
             Outcome::Complete(after) => return after,
             Outcome::Lost => return After::Close,
-            Outcome::Unanswered(_) if is_reused && can_repeat => {}
+            Outcome::Unanswered(_) if is_reused && can_repeat && means_the_same_twice => {}
             Outcome::Unanswered(error) => return unreachable(peer, head, framing, &error),
             Outcome::Rejected(upstream) => match relay.token.other_than(&token) {
                 Some(other) => {
