@@ -28,7 +28,11 @@ const AWS: &str = "aws.example.test";
 fn boto3() {
     let Some(python) = need_python("boto3", "boto3") else { return };
     for session in [Session::Never, Session::Ours, Session::Theirs] {
-        let (said, _) = client(&python, session, &python, "with_boto3.py");
+        let (said, requests) = client(&python, session, &python, "with_boto3.py");
+        // What is sent by default today; should that change, a test of it would be lost unnoticed.
+        let payloads = requests.iter().map(|request| request.field("x-amz-content-sha256"));
+        let streamed = payloads.filter(|payload| *payload == Some("STREAMING-UNSIGNED-PAYLOAD-TRAILER"));
+        assert_eq!(streamed.count(), 2, "{requests:?}");
         assert!(said.starts_with(&format!("{BODY}1\nstored\n123456789012\nf\n")), "{session:?}: {said}");
     }
 }
