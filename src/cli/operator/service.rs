@@ -74,7 +74,7 @@ pub(in crate::cli) const VERBS: &[Verb] = &[
 ];
 
 const AUTH: &[Flag] = &[
-    Flag("--auth-type TYPE", "bearer, basic, api-key or passthrough; custom needs -f"),
+    Flag("--auth-type TYPE", "bearer, basic, api-key or passthrough; other types need -f"),
     Flag("--token-key KEY", "bearer: the credential"),
     Flag("--username-key KEY, --password-key KEY", "basic: the credentials"),
     Flag("--api-key-key KEY", "api-key: the credential"),
@@ -204,6 +204,11 @@ impl Described {
         if kind == "custom" {
             return Err(Failure::usage("--auth-type custom needs -f FILE: its headers are a list"));
         }
+        if matches!(kind.as_str(), "query" | "aws-sigv4") {
+            return Err(Failure::usage(format!(
+                "--auth-type {kind} needs -f FILE: its fields have no flags"
+            )));
+        }
         if let Some(((flag, ..), _)) = self.fields.iter().find(|((_, _, of), _)| *of != kind) {
             return Err(Failure::usage(format!("{flag} does not belong to --auth-type {kind}")));
         }
@@ -330,6 +335,7 @@ mod tests {
             ("--name a", "missing flag: --host"),
             ("--host x.com", "missing flag: --auth-type"),
             ("--host x.com --auth-type custom", "--auth-type custom needs -f FILE: its headers are a list"),
+            ("--host x.com --auth-type query", "--auth-type query needs -f FILE: its fields have no flags"),
             (
                 "--host x.com --auth-type passthrough --token-key K",
                 "--token-key does not belong to --auth-type passthrough",
