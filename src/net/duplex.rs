@@ -15,6 +15,10 @@ use crate::sys::ready::{self, Watch};
 /// bytes of its body leave in one piece.
 const LOW_WATER: usize = 16 * 1024;
 
+/// A silence after which buffers are given back: what streams cost while nothing passes is not what they
+/// cost while something does.
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// Whether a direction wants more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -158,13 +162,21 @@ fn wait(
 ) -> Result<bool, Fault> {
     let read_first = up.wants_input(second);
     let read_second = down.wants_input(first);
-    let watches = [
-        Watch::new(first.socket()).readable(read_first).writable(first.backlog() > 0),
-        Watch::new(second.socket()).readable(read_second).writable(!up.stopped && second.backlog() > 0),
-    ];
-    let Some([at_first, at_second]) = ready::wait(&watches, Some(idle_until)).map_err(Fault::First)? else {
-        return Err(Fault::Idle);
+    let ready_by = |first: &dyn Channel, second: &dyn Channel, deadline: Instant| {
+        let write_second = !up.stopped && second.backlog() > 0;
+        let watches = [
+            Watch::new(first.socket()).readable(read_first).writable(first.backlog() > 0),
+            Watch::new(second.socket()).readable(read_second).writable(write_second),
+        ];
+        ready::wait(&watches, Some(deadline)).map_err(Fault::First)
     };
+    let mut ready = ready_by(first, second, idle_until.min(Instant::now() + PAUSE))?;
+    if ready.is_none() {
+        first.release();
+        second.release();
+        ready = ready_by(first, second, idle_until)?;
+    }
+    let [at_first, at_second] = ready.ok_or(Fault::Idle)?;
     let mut moved = at_first.writable || at_second.writable;
     if at_first.readable && read_first {
         moved |= receive(first, up).map_err(Fault::First)?;
@@ -189,6 +201,7 @@ fn receive(from: &mut dyn Channel, way: &mut Direction<'_>) -> io::Result<bool> 
 mod tests {
     use std::io::{Read as _, Write as _};
     use std::net::{Shutdown, TcpListener, TcpStream};
+    use std::os::fd::BorrowedFd;
 
     use super::*;
     use crate::net::tcp::TcpChannel;
@@ -262,6 +275,60 @@ mod tests {
             client.read_exact(&mut answer).unwrap();
             assert_eq!(&answer, b"answer");
         }
+    }
+
+    /// Counts how often its buffers are given back.
+    struct Counting(TcpChannel, usize);
+
+    impl Channel for Counting {
+        fn socket(&self) -> BorrowedFd<'_> {
+            self.0.socket()
+        }
+
+        fn received(&self) -> &[u8] {
+            self.0.received()
+        }
+
+        fn consume(&mut self, count: usize) {
+            self.0.consume(count);
+        }
+
+        fn receive(&mut self) -> io::Result<Receive> {
+            self.0.receive()
+        }
+
+        fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+            self.0.send(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<bool> {
+            self.0.flush()
+        }
+
+        fn backlog(&self) -> usize {
+            self.0.backlog()
+        }
+
+        fn finish(&mut self) -> io::Result<()> {
+            self.0.finish()
+        }
+
+        fn release(&mut self) {
+            self.1 += 1;
+            self.0.release();
+        }
+    }
+
+    #[test]
+    fn a_long_silence_gives_the_buffers_back_once() {
+        let ((_client, first), (_server, second)) = (pair(), pair());
+        let (mut first, mut second) = (Counting(first, 0), Counting(second, 0));
+        let (mut a, mut b) = (Everything, Everything);
+        let (mut up, mut down) = (Direction::new(&mut a), Direction::new(&mut b));
+        let idle = PAUSE + Duration::from_millis(5);
+        let fault = run(&mut first, &mut second, &mut up, &mut down, Until::BothDone, idle);
+        assert!(matches!(fault, Err(Fault::Idle)));
+        assert_eq!((first.1, second.1), (1, 1));
     }
 
     #[test]
