@@ -22,7 +22,7 @@ Flags:
   --log-requests json        each proxied request as a line of JSON on stderr, too (AGENT_VAULT_LOG_REQUESTS)
 
 The master password comes from AGENT_VAULT_MASTER_PASSWORD or, as a file, AGENT_VAULT_MASTER_PASSWORD_FILE.
-AGENT_VAULT_ADDR names the public address.";
+AGENT_VAULT_ADDR names the public address. Limits of connections and rates are variables: docs/limits.md.";
 
 /// Serves until it is asked to end.
 pub(super) fn run(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {

@@ -9,6 +9,7 @@ use std::fmt;
 use std::fs;
 use std::path::Path;
 use std::str::FromStr;
+use std::time::Duration;
 
 use crate::failure::Failure;
 use crate::secret::Secret;
@@ -50,11 +51,34 @@ impl<'a> Vars<'a> {
         expected: impl fmt::Display,
     ) -> Option<T> {
         let text = text?;
-        let parsed = text.parse().ok();
+        // The standard library takes a plus sign for part of a number.
+        let parsed = text.parse().ok().filter(|_| !text.starts_with('+'));
         if parsed.is_none() {
             self.problem(format!("{name}: {text:?} is not {expected}"));
         }
         parsed
+    }
+
+    /// A number from 1 on, or one above 0 where parts count.
+    pub fn positive<T: FromStr + Default + PartialOrd>(&mut self, name: &str) -> Option<T> {
+        let text = self.text(name);
+        let number = self.parsed(text.as_deref(), name, "a number")?;
+        // What compares with nothing is not a number either.
+        if number > T::default() {
+            return Some(number);
+        }
+        self.problem(format!("{name} must be more than 0"));
+        None
+    }
+
+    /// A span with its unit, such as `90s`, `5m` or `1h30m`, that is longer than nothing.
+    pub fn span(&mut self, name: &str) -> Option<Duration> {
+        let text = self.text(name)?;
+        let span = parse_span(&text).filter(|span| !span.is_zero());
+        if span.is_none() {
+            self.problem(format!("{name}: {text:?} is not a span like 90s, 5m or 1h30m"));
+        }
+        span
     }
 
     /// `true`, `false`, `1` or `0`; absent is false.
@@ -110,6 +134,28 @@ impl<'a> Vars<'a> {
     }
 }
 
+/// Numbers with their units, one behind the other.
+fn parse_span(text: &str) -> Option<Duration> {
+    let mut span = Duration::ZERO;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let number: u64 = rest[..digits].parse().ok()?;
+        rest = &rest[digits..];
+        let letters = rest.bytes().take_while(u8::is_ascii_alphabetic).count();
+        let part = match &rest[..letters] {
+            "ms" => Duration::from_millis(number),
+            "s" => Duration::from_secs(number),
+            "m" => Duration::from_secs(number.checked_mul(60)?),
+            "h" => Duration::from_secs(number.checked_mul(3600)?),
+            _ => return None,
+        };
+        rest = &rest[letters..];
+        span = span.checked_add(part)?;
+    }
+    Some(span)
+}
+
 /// Secret files usually end in a line break that is not part of the secret.
 pub fn without_line_end(mut bytes: Vec<u8>) -> Vec<u8> {
     if bytes.last() == Some(&b'\n') {
@@ -143,6 +189,32 @@ mod tests {
         assert_eq!(lines[1], "KEY and KEY_FILE are both set");
         assert!(lines[2].starts_with("GONE_FILE: cannot read /nowhere/at/all: "));
         assert_eq!(lines[3], "--port: \"x\" is not a port");
+    }
+
+    #[test]
+    fn a_span_has_units() {
+        for (text, seconds) in
+            [("90s", Some(90)), ("5m", Some(300)), ("1h30m", Some(5400)), ("2000ms", Some(2))]
+        {
+            assert_eq!(parse_span(text), seconds.map(Duration::from_secs), "{text}");
+        }
+        for text in ["90", "m", "1d", "-1s", "1.5h", "1 s", "99999999999999999999s", "9999999999999999999h"] {
+            assert_eq!(parse_span(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_number_has_no_sign_and_is_more_than_nothing() {
+        let numbers = |text: &'static str| {
+            let var = move |_: &str| Some(text.to_owned());
+            let mut vars = Vars::new(&var);
+            (vars.positive::<u32>("N"), vars.positive::<f64>("N"))
+        };
+        assert_eq!(numbers("7"), (Some(7), Some(7.0)));
+        assert_eq!(numbers("0.5"), (None, Some(0.5)));
+        for text in ["0", "-1", "+7", "NaN", "x"] {
+            assert_eq!(numbers(text), (None, None), "{text}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::failure::Failure;
 use crate::log::Level;
 use crate::net::guard::{Cidr, Guard};
 use crate::net::reactor;
-use crate::proxy::{Egress, Limits, Rates};
+use crate::proxy::{Egress, Limits, Rates, Shares};
 use crate::secret::Secret;
 use crate::vault::service::InternalNames;
 
@@ -133,6 +133,7 @@ pub fn data_dir_only(flags: &Flags, var: &dyn Fn(&str) -> Option<String>) -> Res
 
 fn gather(flags: &Flags, vars: &mut Vars<'_>) -> Settings {
     refuse_database_url(flags, vars);
+    let connections = connections(vars);
     Settings {
         host: flags.host.clone().unwrap_or_else(|| "127.0.0.1".to_owned()),
         port: control_port(flags, vars),
@@ -144,8 +145,8 @@ fn gather(flags: &Flags, vars: &mut Vars<'_>) -> Settings {
         base_url: base_url(vars),
         log_level: log_level(flags, vars),
         request_log: request_log(flags, vars),
-        limits: limits(flags, vars),
-        connections: connections(vars),
+        limits: limits(flags, vars, connections.max_connections),
+        connections,
         guard: guard(vars),
         egress: egress(vars),
         upstream_roots: upstream_roots(flags, vars),
@@ -297,7 +298,7 @@ fn request_lines(flags: &Flags, vars: &mut Vars<'_>) -> RequestLines {
     }
 }
 
-fn limits(flags: &Flags, vars: &mut Vars<'_>) -> Limits {
+fn limits(flags: &Flags, vars: &mut Vars<'_>, max_connections: usize) -> Limits {
     let standard = Limits::default();
     let mut number = |flag: Option<&str>, flag_name, name| {
         let (text, name) = vars.source(flag, flag_name, name)?;
@@ -314,11 +315,40 @@ fn limits(flags: &Flags, vars: &mut Vars<'_>) -> Limits {
         max_request_bytes: request.unwrap_or(standard.max_request_bytes),
         max_response_bytes: response.filter(|bytes| *bytes > 0),
         rates: rates(vars),
+        shares: shares(vars, max_connections),
     }
 }
 
-/// The named sets of rates (contract H.1).
+/// The rates of the tiers that are in this build: the profile's, and what a variable says of one knob
+/// (contract H.1).
 fn rates(vars: &mut Vars<'_>) -> Option<Rates> {
+    let profile = profile(vars);
+    let base = profile.unwrap_or_default();
+    let name = |knob: &str| format!("AGENT_VAULT_RATELIMIT_{knob}");
+    let rates = Rates {
+        auth_max: vars.positive(&name("AUTH_MAX")).unwrap_or(base.auth_max),
+        auth_window: vars.span(&name("AUTH_WINDOW")).unwrap_or(base.auth_window),
+        proxy_rate: vars.positive(&name("PROXY_RATE")).unwrap_or(base.proxy_rate),
+        proxy_burst: vars.positive(&name("PROXY_BURST")).unwrap_or(base.proxy_burst),
+        proxy_in_flight: vars.positive(&name("PROXY_CONCURRENCY")).unwrap_or(base.proxy_in_flight),
+    };
+    // A knob that turns nothing would be taken for a limit that holds.
+    for (tier, without, knobs) in [
+        ("AUTH", &["RATE", "BURST", "CONCURRENCY"][..], "MAX and WINDOW"),
+        ("PROXY", &["WINDOW", "MAX"], "RATE, BURST and CONCURRENCY"),
+    ] {
+        for knob in without {
+            let name = name(&format!("{tier}_{knob}"));
+            if vars.text(&name).is_some() {
+                vars.problem(format!("{name}: this tier has {knobs} only"));
+            }
+        }
+    }
+    profile.map(|_| rates)
+}
+
+/// The named sets of rates; `None` switches all limiters off.
+fn profile(vars: &mut Vars<'_>) -> Option<Rates> {
     const NAME: &str = "AGENT_VAULT_RATELIMIT_PROFILE";
     let standard = Rates::default();
     match vars.text(NAME).map(|text| text.to_ascii_lowercase()).as_deref() {
@@ -346,14 +376,18 @@ fn rates(vars: &mut Vars<'_>) -> Option<Rates> {
 }
 
 fn connections(vars: &mut Vars<'_>) -> reactor::Limits {
-    const NAME: &str = "AGENT_VAULT_MAX_CONNECTIONS";
     let standard = reactor::Limits::default();
-    let text = vars.text(NAME);
-    let max = vars.parsed(text.as_deref(), NAME, "a number");
-    if max == Some(0) {
-        vars.problem(format!("{NAME} must be at least 1"));
-    }
+    let max = vars.positive("AGENT_VAULT_MAX_CONNECTIONS");
     reactor::Limits { max_connections: max.unwrap_or(standard.max_connections), ..standard }
+}
+
+/// What one actor and one vault may hold of all connections.
+fn shares(vars: &mut Vars<'_>, max_connections: usize) -> Shares {
+    let standard = Shares::of(max_connections);
+    Shares {
+        per_actor: vars.positive("AGENT_VAULT_MAX_CONNECTIONS_PER_ACTOR").unwrap_or(standard.per_actor),
+        per_vault: vars.positive("AGENT_VAULT_MAX_CONNECTIONS_PER_VAULT").unwrap_or(standard.per_vault),
+    }
 }
 
 fn guard(vars: &mut Vars<'_>) -> Guard {
@@ -456,6 +490,13 @@ mod tests {
                 ("AGENT_VAULT_OWNER_EMAIL", "a@b.c"),
                 ("AGENT_VAULT_HOST_OVERRIDES", "a=b"),
                 ("AGENT_VAULT_RATELIMIT_PROFILE", "fast"),
+                ("AGENT_VAULT_RATELIMIT_AUTH_WINDOW", "soon"),
+                ("AGENT_VAULT_RATELIMIT_AUTH_BURST", "1"),
+                ("AGENT_VAULT_RATELIMIT_PROXY_RATE", "0"),
+                ("AGENT_VAULT_RATELIMIT_PROXY_BURST", "1.5"),
+                ("AGENT_VAULT_MAX_CONNECTIONS", "0"),
+                ("AGENT_VAULT_MAX_CONNECTIONS_PER_ACTOR", "+1"),
+                ("AGENT_VAULT_MAX_REQUEST_BYTES", "1k"),
                 ("AGENT_VAULT_LOG_REQUESTS", "xml"),
                 ("AGENT_VAULT_LOGS_MAX_AGE_HOURS", "-1"),
                 ("AGENT_VAULT_LOGS_MAX_ROWS_PER_VAULT", "many"),
@@ -471,6 +512,13 @@ mod tests {
             "AGENT_VAULT_OWNER_EMAIL needs",
             "AGENT_VAULT_HOST_OVERRIDES: \"a=b\"",
             "AGENT_VAULT_RATELIMIT_PROFILE: \"fast\"",
+            "AGENT_VAULT_RATELIMIT_AUTH_WINDOW: \"soon\" is not a span",
+            "AGENT_VAULT_RATELIMIT_AUTH_BURST: this tier has MAX and WINDOW only",
+            "AGENT_VAULT_RATELIMIT_PROXY_RATE must be more than 0",
+            "AGENT_VAULT_RATELIMIT_PROXY_BURST: \"1.5\" is not a number",
+            "AGENT_VAULT_MAX_CONNECTIONS must be more than 0",
+            "AGENT_VAULT_MAX_CONNECTIONS_PER_ACTOR: \"+1\" is not a number",
+            "AGENT_VAULT_MAX_REQUEST_BYTES: \"1k\" is not a number of bytes",
             "AGENT_VAULT_LOG_REQUESTS: \"xml\" is neither json nor off",
             "AGENT_VAULT_LOGS_MAX_AGE_HOURS must be between 0",
             "AGENT_VAULT_LOGS_MAX_ROWS_PER_VAULT: \"many\" is not a number of rows",
@@ -479,6 +527,32 @@ mod tests {
         ] {
             assert!(message.contains(part), "{part} is missing in:\n{message}");
         }
+    }
+
+    #[test]
+    fn a_knob_beats_its_profile_and_off_beats_both() {
+        let read = |profile: &str| {
+            let vars = [
+                ("HOME", "/"),
+                ("AGENT_VAULT_RATELIMIT_PROFILE", profile),
+                ("AGENT_VAULT_RATELIMIT_AUTH_WINDOW", "1h30m"),
+                ("AGENT_VAULT_RATELIMIT_PROXY_RATE", "0.5"),
+                ("AGENT_VAULT_MAX_CONNECTIONS", "100"),
+                ("AGENT_VAULT_MAX_CONNECTIONS_PER_VAULT", "7"),
+            ];
+            read_with(&Flags::default(), &vars).unwrap().limits
+        };
+        let strict = read("strict");
+        let expected = Rates {
+            auth_max: 25,
+            auth_window: Duration::from_secs(5400),
+            proxy_rate: 0.5,
+            proxy_burst: 100,
+            proxy_in_flight: 32,
+        };
+        assert_eq!(strict.rates, Some(expected));
+        assert_eq!(strict.shares, Shares { per_actor: 50, per_vault: 7 });
+        assert_eq!(read("off").rates, None);
     }
 
     #[test]

@@ -94,6 +94,8 @@ impl Error {
             Self::TooMany(Tier::Connects | Tier::Requests, _) => Kind::TooManyFailures,
             Self::TooMany(Tier::RequestRate, _) => Kind::RateLimitScope,
             Self::TooMany(Tier::InFlight, _) => Kind::ConcurrencyScope,
+            Self::TooMany(Tier::ActorConnections, _) => Kind::TooManyConnectionsActor,
+            Self::TooMany(Tier::VaultConnections, _) => Kind::TooManyConnectionsVault,
             Self::ClientGone => Kind::ClientGone,
             Self::AuthorizationRequired => Kind::AuthorizationRequired,
             Self::Scope(ScopeError::InvalidToken) => Kind::InvalidToken,
@@ -269,6 +271,8 @@ fn too_often(tier: Tier) -> &'static str {
         Tier::Requests => "Too many proxy requests",
         Tier::RequestRate => "Proxy rate limit exceeded for this scope",
         Tier::InFlight => "Proxy at concurrency limit for this scope",
+        Tier::ActorConnections => "Too many open connections of this actor",
+        Tier::VaultConnections => "Too many open connections to this vault",
     }
 }
 

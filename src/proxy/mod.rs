@@ -12,6 +12,7 @@ mod error;
 mod exchange;
 mod gate;
 pub mod journal;
+mod permits;
 pub mod reasons;
 mod record;
 mod resign;
@@ -32,7 +33,7 @@ use crate::http1::head::RequestHead;
 use crate::http1::respond::{After, Answer};
 use crate::net::Deadline;
 use crate::net::channel::Channel;
-use crate::net::reactor::{Connection, Service};
+use crate::net::reactor::{self, Connection, Service};
 use crate::net::tcp::TcpChannel;
 use crate::peer::conversation::{self, Conversation, Served};
 use crate::peer::{self, ReadError};
@@ -44,6 +45,8 @@ use error::Error;
 use exchange::{Refused, Route};
 use gate::{Ask, Peer};
 pub(crate) use gate::{Presented, read_credential};
+pub use permits::Shares;
+use permits::{Permit, Permits};
 use reasons::{Counters, Kind};
 pub use tiers::Rates;
 use tiers::{Tier, Tiers};
@@ -63,6 +66,7 @@ pub struct Limits {
     pub max_response_bytes: Option<u64>,
     /// `None` switches the rate tiers off.
     pub rates: Option<Rates>,
+    pub shares: Shares,
 }
 
 impl Default for Limits {
@@ -72,6 +76,7 @@ impl Default for Limits {
             max_request_bytes: 1024 * 1024 * 1024,
             max_response_bytes: None,
             rates: Some(Rates::default()),
+            shares: Shares::of(reactor::Limits::default().max_connections),
         }
     }
 }
@@ -83,6 +88,7 @@ pub struct Proxy {
     upstreams: Upstreams,
     limits: Limits,
     tiers: Tiers,
+    permits: Permits,
     base_url: String,
     log: Option<Arc<dyn RequestLog>>,
     counters: Counters,
@@ -105,6 +111,7 @@ impl Proxy {
             upstreams,
             limits,
             tiers,
+            permits: Permits::new(limits.shares),
             base_url: base_url.to_owned(),
             log: None,
             counters: Counters::new(),
@@ -136,7 +143,8 @@ impl Service for Ingress {
         let channel = TcpChannel::new(stream)?;
         let head = Box::new(RequestHead::default());
         let phase = Phase::Listener(channel);
-        Ok(Box::new(Served::new(Client { proxy: Arc::clone(&self.0), peer: peer.ip(), phase, head })))
+        let proxy = Arc::clone(&self.0);
+        Ok(Box::new(Served::new(Client { proxy, peer: peer.ip(), phase, permit: None, head })))
     }
 
     fn refuse(&self, stream: TcpStream) {
@@ -158,6 +166,8 @@ struct Client {
     proxy: Arc<Proxy>,
     peer: IpAddr,
     phase: Phase,
+    /// Held from the first request on whose sender is known.
+    permit: Option<Permit>,
     head: Box<RequestHead>,
 }
 
@@ -215,11 +225,21 @@ impl Client {
         exchange::refuse(&proxy, self.channel_mut(), error, &on)
     }
 
+    /// Counts the connection for this scope. On the listener, one client may speak for several in turn.
+    fn hold(&mut self, scope: &Scope) -> Result<(), Error> {
+        if !self.permit.as_ref().is_some_and(|permit| permit.is_for(scope)) {
+            self.permit = None;
+            self.permit = Some(self.proxy.permits.take(scope)?);
+        }
+        Ok(())
+    }
+
     /// A request to the listener itself.
     fn serve_listener(&mut self, mut channel: TcpChannel, head: &RequestHead) -> After {
         let proxy = Arc::clone(&self.proxy);
         let admitted =
             head.check_host().map_err(Error::Malformed).and_then(|()| admit(&proxy, self.peer, head));
+        let admitted = admitted.and_then(|admitted| self.hold(&admitted.2).map(|()| admitted));
         let after = match admitted {
             Ok((Ask::Tunnel(target), presented, scope)) => {
                 return self.serve_connect(channel, head, (target, presented, scope));

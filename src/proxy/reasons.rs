@@ -43,6 +43,8 @@ pub(super) enum Kind {
     ScopeUnavailable,
     TooManyFailures,
     TooManyConnections,
+    TooManyConnectionsActor,
+    TooManyConnectionsVault,
     RateLimitScope,
     ConcurrencyScope,
     // What the vault says.
@@ -67,7 +69,7 @@ pub(super) enum Kind {
 }
 
 /// All reasons.
-pub static TABLE: [Reason; 37] = [
+pub static TABLE: [Reason; 39] = [
     Reason {
         kind: Kind::MalformedRequest,
         name: "malformed_request",
@@ -211,6 +213,22 @@ pub static TABLE: [Reason; 37] = [
         log_code: "",
         meaning: "the broker has as many connections as it may",
         remedy: "wait as Retry-After says, or raise AGENT_VAULT_MAX_CONNECTIONS",
+    },
+    Reason {
+        kind: Kind::TooManyConnectionsActor,
+        name: "too_many_connections_actor",
+        statuses: &[429],
+        log_code: "",
+        meaning: "this actor has as many connections open as one may",
+        remedy: "close idle connections, or raise AGENT_VAULT_MAX_CONNECTIONS_PER_ACTOR",
+    },
+    Reason {
+        kind: Kind::TooManyConnectionsVault,
+        name: "too_many_connections_vault",
+        statuses: &[429],
+        log_code: "",
+        meaning: "the actors of this vault have as many connections open as one vault may",
+        remedy: "close idle connections, or raise AGENT_VAULT_MAX_CONNECTIONS_PER_VAULT",
     },
     Reason {
         kind: Kind::RateLimitScope,

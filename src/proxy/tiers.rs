@@ -42,6 +42,8 @@ pub(super) enum Tier {
     Requests,
     RequestRate,
     InFlight,
+    ActorConnections,
+    VaultConnections,
 }
 
 /// The tiers at work; `None` inside is a limiter that is off.
