@@ -21,6 +21,7 @@ use crate::http1::respond::Answer;
 use crate::net::guard::Cidr;
 use crate::rate::Windows;
 use crate::store::{Store, Timestamp};
+use crate::vault::Snapshot;
 use crate::vault::scope::Role;
 use crate::vault::service::InternalNames;
 use caller::{Actor, InVault, Who};
@@ -69,10 +70,16 @@ pub struct ProxyNotice {
     pub port: u16,
 }
 
+/// Says what the proxy would do with a request, given a vault's rules, its name, a method and a URL; or
+/// what is wrong with the question. The proxy's own answer, handed in from above.
+pub type Explain =
+    Box<dyn Fn(&Snapshot, &str, &str, &str) -> Result<serde_json::Value, &'static str> + Send + Sync>;
+
 /// The control API.
 pub struct Api {
     store: Arc<Store>,
     settings: Settings,
+    explain: Explain,
     proxy: OnceLock<ProxyNotice>,
     /// Set once an account exists: it never goes back.
     has_users: AtomicBool,
@@ -121,11 +128,12 @@ struct Route {
 }
 
 impl Api {
-    pub fn new(store: Arc<Store>, settings: Settings) -> Self {
+    pub fn new(store: Arc<Store>, settings: Settings, explain: Explain) -> Self {
         let attempts = settings.attempts.map(|limit| Mutex::new(Windows::new(limit.max, limit.span)));
         Self {
             store,
             settings,
+            explain,
             proxy: OnceLock::new(),
             has_users: AtomicBool::new(false),
             attempts,
@@ -266,7 +274,7 @@ mod tests {
             trusted_proxies: Vec::new(),
             attempts: None,
         };
-        let api = Api::new(Arc::new(store), settings);
+        let api = Api::new(Arc::new(store), settings, Box::new(|_, _, _, _| Err("not asked")));
         let request = |method: &str, path: &str, body: &str| Request {
             method: method.to_owned(),
             path: path.to_owned(),

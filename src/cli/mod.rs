@@ -42,6 +42,7 @@ const TABLE: &[&[Verb]] = &[
     operator::auth::VERBS,
     operator::vault::VERBS,
     operator::logs::VERBS,
+    operator::explain::VERBS,
     operator::credential::VERBS,
     operator::service::VERBS,
     operator::grant::VERBS,

@@ -213,11 +213,16 @@ pub fn is_field_value(value: &[u8]) -> bool {
     value.iter().all(|&b| b == b'\t' || (b >= b' ' && b != 0x7f))
 }
 
+/// Whether bytes are a method or a field's name (RFC 9110 §5.6.2).
+pub fn is_token(bytes: &[u8]) -> bool {
+    let is_allowed = |b: &u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b);
+    !bytes.is_empty() && bytes.iter().all(is_allowed)
+}
+
 /// Whether a line, its CRLF taken off, is one whole field: a token, a colon, a value.
 pub fn is_field_line(line: &[u8]) -> bool {
     let Some(colon) = line.iter().position(|&b| b == b':') else { return false };
-    let is_token = |b: &u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b);
-    colon > 0 && line[..colon].iter().all(is_token) && is_field_value(&line[colon + 1..])
+    is_token(&line[..colon]) && is_field_value(&line[colon + 1..])
 }
 
 /// Finds the empty line behind a head. Every line break on the way must be CRLF.

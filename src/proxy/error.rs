@@ -165,6 +165,11 @@ impl Error {
         }
     }
 
+    /// The text of the answer alone.
+    pub(super) fn message(&self, at: &Circumstances<'_>) -> String {
+        self.words(at).1
+    }
+
     fn words(&self, at: &Circumstances<'_>) -> (Shape, String) {
         let target = at.target.map(ToString::to_string).unwrap_or_default();
         let vault = at.vault;

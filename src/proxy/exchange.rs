@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use super::Proxy;
 use super::body::{Body, Outgoing, TooLong};
 use super::error::{Circumstances, Error};
+use super::judge;
 use super::record::Record;
 use super::resign::Resign;
 use super::rewrite::{self, Outbound, ResponseFraming};
@@ -27,10 +28,9 @@ use crate::net::Deadline;
 use crate::net::channel::Channel;
 use crate::net::duplex::{self, Course, Direction, Everything, Fault, Step, Until};
 use crate::peer;
-use crate::vault::attach::AttachError;
 use crate::vault::scope::Scope;
 use crate::vault::service::Surface;
-use crate::vault::{Prepared, Refusal, Scheme, Snapshot, Verdict};
+use crate::vault::{Prepared, Scheme};
 
 /// Longest wait for a response's head while nothing moves (contract B.10): a model may think.
 const RESPONSE_TIME: Duration = Duration::from_secs(5 * 60);
@@ -59,10 +59,9 @@ pub(super) struct Route<'r> {
 }
 
 impl Route<'_> {
-    /// The path alone, as sent; an absent one is the root.
+    /// The path alone, as sent.
     pub(super) fn raw_path(&self) -> &str {
-        let path = self.path.split('?').next().unwrap_or_default();
-        if path.is_empty() { "/" } else { path }
+        judge::raw_path(self.path)
     }
 }
 
@@ -146,11 +145,13 @@ fn run(
     if matches!(framing, Framing::Length(length) if length > proxy.limits.max_request_bytes) {
         return Err(Error::RequestTooLarge);
     }
-    if matches!(head.method(), "TRACE" | "TRACK") {
-        return Err(Error::MethodRefused);
-    }
+    judge::method(head.method())?;
     let snapshot = proxy.directory.snapshot(route.scope).map_err(|_| Error::RulesUnavailable)?;
-    let prepared = judge(&snapshot, route, record)?.unwrap_or(&NOTHING);
+    let judged = judge::target(&snapshot, route.target, route.scheme, route.raw_path());
+    if let Some(compiled) = judged.compiled {
+        record.matched(compiled.service());
+    }
+    let prepared = judged.outcome?.unwrap_or(&NOTHING);
     let is_upgrade = websocket::is_upgrade(head) && framing == Framing::Empty;
     let limit = proxy.limits.max_request_bytes;
     let resign = Resign::plan(head, prepared)?;
@@ -181,34 +182,6 @@ fn run(
             attempt.run(client, proxy.upstreams.open(&key)?, &outgoing, &mut upload)
         }
         other => other,
-    }
-}
-
-/// Asks the vault; what to do to the request (`None`: nothing), or the refusal.
-fn judge<'s>(
-    snapshot: &'s Snapshot,
-    route: &Route<'_>,
-    record: &mut Record<'_>,
-) -> Result<Option<&'s Prepared>, Error> {
-    match snapshot.judge(route.target, route.scheme, route.raw_path()) {
-        Verdict::Pass => Ok(None),
-        Verdict::Attach(compiled) => {
-            record.matched(compiled.service());
-            compiled.prepared().map(Some).map_err(|error| match error {
-                AttachError::CredentialNotFound(_) => Error::CredentialNotFound,
-                AttachError::UnsafeValue(_) => Error::UnsafeValue,
-            })
-        }
-        Verdict::Refuse(Refusal::NoMatch) => Err(Error::NoMatch),
-        Verdict::Refuse(Refusal::AmbiguousPath) => Err(Error::AmbiguousPath),
-        Verdict::Refuse(Refusal::Disabled(compiled)) => {
-            record.matched(compiled.service());
-            Err(Error::Disabled)
-        }
-        Verdict::Refuse(Refusal::PlainHttp(compiled)) => {
-            record.matched(compiled.service());
-            Err(Error::PlainHttp)
-        }
     }
 }
 

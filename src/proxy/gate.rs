@@ -42,10 +42,19 @@ pub(super) fn ask(head: &RequestHead, peer: Peer) -> Result<Ask<'_>, Error> {
             AuthorityError::InvalidHost => Error::InvalidHost,
         });
     }
-    let (scheme, rest) = target.split_once("://").ok_or(Error::NotAProxyRequest)?;
+    let (scheme, authority, path) = absolute(target)?;
+    if scheme == Scheme::Https && peer == Peer::Elsewhere {
+        return Err(Error::NotAProxyRequest);
+    }
+    Ok(Ask::Forward(scheme, authority, path))
+}
+
+/// Reads a whole URL: scheme, target, path with query.
+pub(super) fn absolute(url: &str) -> Result<(Scheme, Authority, &str), Error> {
+    let (scheme, rest) = url.split_once("://").ok_or(Error::NotAProxyRequest)?;
     let scheme = match scheme.to_ascii_lowercase().as_str() {
         "http" => Scheme::Http,
-        "https" if peer == Peer::Loopback => Scheme::Https,
+        "https" => Scheme::Https,
         _ => return Err(Error::NotAProxyRequest),
     };
     if rest.contains('#') {
@@ -59,7 +68,7 @@ pub(super) fn ask(head: &RequestHead, peer: Peer) -> Result<Ask<'_>, Error> {
         return Err(Error::NotAProxyRequest);
     }
     let authority = Authority::parse_or(authority, scheme.default_port()).map_err(|_| Error::InvalidHost)?;
-    Ok(Ask::Forward(scheme, authority, path))
+    Ok((scheme, authority, path))
 }
 
 /// The path with its query of a request inside a tunnel. An absolute form there cannot move the tunnel:

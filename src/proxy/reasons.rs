@@ -252,7 +252,7 @@ pub static TABLE: [Reason; 39] = [
         statuses: &[403],
         log_code: "no_match",
         meaning: "no service matches and the vault denies what no service matches",
-        remedy: "add a service: agent-vault vault service add",
+        remedy: "add a service: agent-vault vault service add; agent-vault vault explain says what is near",
     },
     Reason {
         kind: Kind::ServiceDisabled,

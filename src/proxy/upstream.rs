@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -65,6 +66,38 @@ struct Idle {
     total: usize,
 }
 
+/// How a target is reached.
+pub(super) enum Way<'e> {
+    /// At one of these addresses; all of them are judged.
+    Direct(Vec<SocketAddr>),
+    Through(&'e Egress),
+}
+
+/// Judges the target's addresses and chooses the way.
+pub(super) fn way<'e>(
+    guard: &Guard,
+    egress: Option<&'e Egress>,
+    target: &Authority,
+) -> Result<Way<'e>, Refusal> {
+    let judged = guard.resolve(target);
+    match (egress, judged) {
+        // Behind a proxy of the site's own, outside names often resolve only there; a name that does
+        // resolve here is judged all the same.
+        (Some(egress), Ok(_) | Err(Refusal::Unresolved(_))) if egress.serves(target) => {
+            Ok(Way::Through(egress))
+        }
+        (_, judged) => judged.map(Way::Direct),
+    }
+}
+
+/// What the guard's refusal is to a client.
+pub(super) fn refused(refusal: &Refusal) -> Error {
+    match refusal {
+        Refusal::Forbidden(_) => Error::Blocked,
+        Refusal::Unresolved(_) => Error::Unresolved,
+    }
+}
+
 impl Upstreams {
     pub(super) fn new(outward: Outward) -> Self {
         Self { outward, idle: Mutex::default() }
@@ -106,22 +139,15 @@ impl Upstreams {
     /// Connects to a judged address of the target, or through the site's own proxy.
     pub(super) fn dial(&self, target: &Authority) -> Result<TcpChannel, Error> {
         let deadline = Deadline::after(CONNECT_TIME);
-        let judged = self.outward.guard.resolve(target);
-        match (&self.outward.egress, &judged) {
-            // Behind a proxy of the site's own, outside names often resolve only there; a name that does
-            // resolve here is judged all the same.
-            (Some(egress), Ok(_) | Err(Refusal::Unresolved(_))) if egress.serves(target) => {
-                return egress.connect(target, deadline);
+        let Outward { guard, egress, .. } = &self.outward;
+        let addresses = match way(guard, egress.as_ref(), target) {
+            Ok(Way::Direct(addresses)) => addresses,
+            Ok(Way::Through(egress)) => return egress.connect(target, deadline),
+            Err(refusal) => {
+                log_event!(Debug, "upstream refused", target_host = target, error = refusal);
+                return Err(refused(&refusal));
             }
-            _ => {}
-        }
-        let addresses = judged.map_err(|refusal| {
-            log_event!(Debug, "upstream refused", target_host = target, error = refusal);
-            match refusal {
-                Refusal::Forbidden(_) => Error::Blocked,
-                Refusal::Unresolved(_) => Error::Unresolved,
-            }
-        })?;
+        };
         dial(&addresses, deadline).map_err(|error| {
             log_event!(Debug, "upstream request failed", target_host = target, error = error);
             if error.kind() == io::ErrorKind::TimedOut { Error::UpstreamTimeout } else { Error::Unreachable }

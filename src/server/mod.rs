@@ -24,6 +24,7 @@ use crate::health::Beacon;
 use crate::log::Level;
 use crate::log_event;
 use crate::net::reactor::{Reactor, Wake};
+use crate::proxy::explain::{Explainer, Imagined};
 use crate::proxy::journal::Journal;
 use crate::proxy::{Ingress, Outward, Proxy};
 use crate::store::Store;
@@ -77,6 +78,11 @@ pub fn run(mut settings: Settings) -> Result<(), Failure> {
         .base_url
         .clone()
         .unwrap_or_else(|| format!("http://{}", place(&settings.host, control_port)));
+    let explainer = Explainer {
+        guard: settings.guard.clone(),
+        egress: settings.egress.clone(),
+        base_url: base_url.clone(),
+    };
     let api = Arc::new(Api::new(
         Arc::clone(&store),
         api::Settings {
@@ -89,6 +95,7 @@ pub fn run(mut settings: Settings) -> Result<(), Failure> {
                 .rates
                 .map(|rates| Attempts { max: rates.auth_max, span: rates.auth_window }),
         },
+        Box::new(move |rules, vault, method, url| explainer.explain(rules, Imagined { vault, method, url })),
     ));
     let mut reactor = Reactor::new(settings.connections).map_err(|error| cannot("start", &error))?;
     reactor.listen(control, Arc::new(Control(Arc::clone(&api)))).map_err(|error| cannot("listen", &error))?;

@@ -101,23 +101,28 @@ impl Directory for Store {
     }
 
     fn snapshot(&self, scope: &Scope) -> Result<Arc<Snapshot>, SnapshotUnavailable> {
-        let epoch = {
-            let cached = self.caches.read();
-            if let Some(snapshot) = cached.snapshots.get(&scope.vault_id) {
-                return Ok(Arc::clone(snapshot));
-            }
-            cached.epoch
-        };
-        let snapshot = Arc::new(self.load_snapshot(&scope.vault_id).map_err(|error| {
+        self.rules(&scope.vault_id).map_err(|error| {
             crate::log_event!(Error, "vault rules unavailable", vault = scope.vault_name, error = error);
             SnapshotUnavailable
-        })?);
-        self.caches.keep_snapshot(epoch, Arc::clone(&scope.vault_id), &snapshot);
-        Ok(snapshot)
+        })
     }
 }
 
 impl Store {
+    /// A vault's rules as they are now.
+    pub fn rules(&self, vault_id: &str) -> Result<Arc<Snapshot>, Error> {
+        let epoch = {
+            let cached = self.caches.read();
+            if let Some(snapshot) = cached.snapshots.get(vault_id) {
+                return Ok(Arc::clone(snapshot));
+            }
+            cached.epoch
+        };
+        let snapshot = Arc::new(self.load_snapshot(vault_id)?);
+        self.caches.keep_snapshot(epoch, vault_id.into(), &snapshot);
+        Ok(snapshot)
+    }
+
     fn scope_at(
         &self,
         token: &Secret,

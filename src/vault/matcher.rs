@@ -65,6 +65,11 @@ impl Matcher {
         self.rules(target).any(|rule| rule.port.is_none_or(|port| port == target.port()))
     }
 
+    /// The services of the target's host, whatever their ports and paths, in order of precedence.
+    pub fn of_host(&self, target: &Authority) -> impl Iterator<Item = usize> {
+        self.rules(target).map(|rule| rule.service)
+    }
+
     /// Finds the service for a target and a raw path without its query.
     pub fn find(&self, target: &Authority, raw_path: &str) -> Result<Found, Ambiguous> {
         let mut normal = None;

@@ -129,6 +129,11 @@ impl Snapshot {
         self.policy == UnmatchedPolicy::Passthrough && !self.matcher.mentions(target)
     }
 
+    /// The services whose host is the target's, also those that do not match its port or a path.
+    pub fn services_of_host(&self, target: &Authority) -> Vec<&Service> {
+        self.matcher.of_host(target).map(|number| &*self.services[number].service).collect()
+    }
+
     /// Decides about a request to `target` for a raw path without its query.
     pub fn judge(&self, target: &Authority, scheme: Scheme, raw_path: &str) -> Verdict<'_> {
         let Ok(found) = self.matcher.find(target, raw_path) else {

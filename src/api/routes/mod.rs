@@ -4,6 +4,7 @@ mod agents;
 mod auth;
 mod credentials;
 mod discover;
+mod explain;
 mod logs;
 mod public;
 mod services;
@@ -48,6 +49,7 @@ pub(super) const TABLE: &[Route] = &[
     route("GET", "/v1/vaults/{}/services/credential-usage", Vault(Role::Proxy, services::credential_usage)),
     route("PATCH", "/v1/vaults/{}/services/{}", Vault(Role::Admin, services::enable)),
     route("DELETE", "/v1/vaults/{}/services/{}", Vault(Role::Admin, services::remove)),
+    route("GET", "/v1/vaults/{}/explain", Vault(Role::Member, explain::explain)),
     route("GET", "/v1/vaults/{}/logs", Vault(Role::Member, logs::list)),
     route("GET", "/v1/vaults/{}/agents", Vault(Role::Proxy, agents::list_in_vault)),
     route("POST", "/v1/vaults/{}/agents", Vault(Role::Admin, agents::add_to_vault)),

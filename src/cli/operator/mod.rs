@@ -10,6 +10,7 @@ mod broker;
 pub(super) mod ca;
 pub(super) mod credential;
 mod document;
+pub(super) mod explain;
 pub(super) mod grant;
 pub(super) mod logs;
 pub(super) mod service;

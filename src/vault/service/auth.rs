@@ -215,40 +215,46 @@ impl Auth {
         super::without_repeats(keys)
     }
 
+    /// The word for its kind.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Self::Bearer { .. } => "bearer",
+            Self::Basic { .. } => "basic",
+            Self::ApiKey { .. } => "api-key",
+            Self::Custom { .. } => "custom",
+            Self::Passthrough => "passthrough",
+            Self::Query { .. } => "query",
+            Self::AwsSigv4 { .. } => "aws-sigv4",
+        }
+    }
+
     pub(super) fn to_json(&self) -> Value {
         let mut object = Map::new();
         let mut put = |name: &str, text: &str| object.insert(name.to_owned(), text.into());
+        put("type", self.type_name());
         match self {
             Self::Bearer { token } => {
-                put("type", "bearer");
                 put("token", token);
             }
             Self::Basic { username, password } => {
-                put("type", "basic");
                 put("username", username);
                 password.as_deref().map(|password| put("password", password));
             }
             Self::ApiKey { key, header, prefix } => {
-                put("type", "api-key");
                 put("key", key);
                 header.as_deref().map(|header| put("header", header));
                 prefix.as_deref().map(|prefix| put("prefix", prefix));
             }
             Self::Custom { headers } => {
-                put("type", "custom");
                 let headers = headers.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str())));
                 object.insert("headers".to_owned(), Value::Object(headers.collect()));
             }
-            Self::Passthrough => {
-                put("type", "passthrough");
-            }
+            Self::Passthrough => {}
             Self::Query { key, param } => {
-                put("type", "query");
                 put("key", key);
                 put("param", param);
             }
             Self::AwsSigv4 { access_key, secret_key, session_token } => {
-                put("type", "aws-sigv4");
                 put("access_key", access_key);
                 put("secret_key", secret_key);
                 session_token.as_deref().map(|token| put("session_token", token));
