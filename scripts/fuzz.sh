@@ -3,7 +3,7 @@
 #
 #   scripts/fuzz.sh [SECONDS] [TARGET...]     20 seconds of every target
 #
-# Exit status: 0 nothing found, 1 something found, 3 a tool is missing.
+# Exit status: 0 nothing found, 1 something found or not built, 3 a tool is missing.
 # What is learned on the way stays in fuzz/corpus, what was found in fuzz/artifacts; both are not committed.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -30,12 +30,14 @@ if [ "${#targets[@]}" = 0 ]; then
     mapfile -t targets < <(cargo +nightly fuzz list)
 fi
 
+# What is looked for are panics and broken promises; there is no unsafe code an address sanitizer could
+# watch outside of libraries, and without one it builds and runs several times as fast.
+cargo +nightly fuzz build --sanitizer none || { echo "the targets do not build" >&2; exit 1; }
+
 failed=()
 for target in "${targets[@]}"; do
     printf '\n== %s, %s s\n' "$target" "$seconds"
     mkdir -p "fuzz/corpus/$target"
-    # What is looked for are panics and broken promises; there is no unsafe code an address sanitizer could
-    # watch outside of libraries, and without one it builds and runs several times as fast.
     cargo +nightly fuzz run --sanitizer none "$target" "fuzz/corpus/$target" "fuzz/seeds/$target" -- \
         -max_total_time="$seconds" -max_len=4096 -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 ||
         failed+=("$target")
