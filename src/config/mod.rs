@@ -81,11 +81,11 @@ impl<'a> Vars<'a> {
         span
     }
 
-    /// `true`, `false`, `1` or `0`; absent is false.
+    /// `true`, `t`, `1`, `false`, `f` or `0`, in any case (contract E.1); absent is false.
     pub fn switch(&mut self, name: &str) -> bool {
         match self.text(name).as_deref().map(str::to_ascii_lowercase).as_deref() {
-            None | Some("false" | "0") => false,
-            Some("true" | "1") => true,
+            None | Some("false" | "f" | "0") => false,
+            Some("true" | "t" | "1") => true,
             Some(other) => {
                 self.problem(format!("{name}: {other:?} is neither true nor false"));
                 false
