@@ -9,7 +9,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::process::Command;
 
-use support::{BINARY, CA_PEM, Ended, StandIn, TOKEN, TempDir, answer, bare, contains, run};
+use support::{BINARY, CA_PEM, Ended, StandIn, TOKEN, TempDir, Terminal, answer, bare, contains, need, run};
 
 /// Writes `started` when it runs, so that a test sees that it did not.
 const CHILD: [&str; 4] = ["--", "sh", "-c", "echo started"];
@@ -187,6 +187,69 @@ fn j14_to_j20_admin_mode_mints_a_token() {
 }
 
 #[test]
+fn j17_to_j19_an_expired_login_is_renewed_once_at_a_terminal() {
+    if need("j17_to_j19", "setsid", "install util-linux").is_none() {
+        return;
+    }
+    let expired = answer(401, &[], "{\"error\":\"Session expired\"}");
+    let stand_in = |address: Option<&str>| {
+        let stand_in = StandIn::start();
+        let address = address.map_or_else(|| stand_in.address(), str::to_owned);
+        let session = format!("{{\"token\":\"av_sess_old\",\"address\":{address:?},\"email\":\"a@b.c\"}}");
+        stand_in.home().dir(".agent-vault");
+        stand_in.home().write(".agent-vault/session.json", &session);
+        stand_in.answers("GET /v1/vaults", answer(200, &[], "{\"vaults\":[{\"name\":\"only\"}]}"));
+        stand_in.answers("POST /v1/auth/login", answer(200, &[], "{\"token\":\"av_sess_new\"}"));
+        stand_in.answers("POST /v1/sessions", expired.clone());
+        stand_in
+    };
+    let refused = "failed to create scoped session: Session expired";
+    let ask = ["GET /v1/vaults", "POST /v1/sessions"];
+    let renew = ["POST /v1/auth/login", "POST /v1/sessions"];
+
+    // 17 and 18: what failed is done once more, with the new token, and no more than once.
+    let known = stand_in(None);
+    let mut person = Terminal::start(known.bare().arg("run").args(CHILD));
+    person.awaits("Password for a@b.c: ").types("whatever");
+    let (code, shown) = person.end();
+    assert!(code == Some(125) && shown.contains(refused) && !shown.contains("started"), "{shown}");
+    assert_eq!(known.lines(), [ask, renew].concat());
+    let requests = known.requests();
+    let tokens: Vec<_> = requests.iter().map(|seen| seen.field("authorization")).collect();
+    assert_eq!((tokens[1], tokens[3]), (Some("Bearer av_sess_old"), Some("Bearer av_sess_new")));
+    assert_eq!(requests[2].body, b"{\"email\":\"a@b.c\",\"password\":\"whatever\"}");
+    let saved = fs::read_to_string(known.home().join(".agent-vault/session.json")).expect("a session");
+    assert!(saved.contains("av_sess_new"), "{saved}");
+    known.answers("POST /v1/sessions", answer(200, &[], &format!("{{\"token\":{TOKEN:?}}}")));
+    let (code, shown) = Terminal::start(known.bare().arg("run").args(CHILD)).end();
+    assert!(code == Some(0) && shown.contains("started"), "{shown}");
+
+    // 18: a broker at another address is not given the password of this one.
+    let other = stand_in(Some("http://elsewhere:1"));
+    let address = other.address();
+    let (code, shown) = Terminal::start(other.bare().args(["run", "--address", &address]).args(CHILD)).end();
+    assert!(code == Some(125) && shown.contains(refused) && !shown.contains("Password"), "{shown}");
+    assert_eq!(other.lines(), ask);
+
+    // 19: who may not is not who has expired.
+    let forbidden = stand_in(None);
+    forbidden.answers("POST /v1/sessions", answer(403, &[], "{\"error\":\"Member role required\"}"));
+    let (code, shown) = Terminal::start(forbidden.bare().arg("run").args(CHILD)).end();
+    assert!(code == Some(125) && shown.contains("Member role required"), "{shown}");
+    assert_eq!(forbidden.lines(), ask);
+}
+
+#[test]
+fn j26_a_broker_that_stops_answering_is_named() {
+    let stand_in = StandIn::start();
+    stand_in.answers("GET /v1/mitm/ca.pem", b"SSH-2.0-OpenSSH_9.2\r\n\r\n".to_vec());
+    let ended = run_child(&mut stand_in.agent(), &[]);
+    assert_eq!((ended.code(), ended.stdout.as_str()), (Some(125), ""));
+    let start = format!("MITM setup failed: could not reach server at {}: ", stand_in.address());
+    assert!(ended.stderr.starts_with(&start), "{}", ended.stderr);
+}
+
+#[test]
 fn j22_to_j24_isolation_is_judged_before_anything_is_asked() {
     let stand_in = StandIn::start();
     let text = "invalid argument \"vm\" for \"--isolation\" flag: must be one of: host, container";
@@ -251,6 +314,7 @@ fn j28_to_j32_the_child_of_direct_gets_the_contracts_environment() {
         command.env(name, "stale");
     }
     command.env("FOO", "bar").env("AGENT_VAULT_TELEMETRY", "false");
+    command.env("AGENT_VAULT_ADDR", format!("{}/", stand_in.address()));
     let places = stand_in.home().dir("places");
     command.args(["run", "--direct", "--vault", "v", "--ca-dir"]).arg(&places);
     let ended =
