@@ -316,6 +316,7 @@ fn limits(flags: &Flags, vars: &mut Vars<'_>, max_connections: usize) -> Limits 
         max_response_bytes: response.filter(|bytes| *bytes > 0),
         rates: rates(vars),
         shares: shares(vars, max_connections),
+        ..standard
     }
 }
 

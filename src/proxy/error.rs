@@ -14,7 +14,7 @@ use crate::http1;
 use crate::http1::respond::Answer;
 use crate::rate::TooMany;
 use crate::tls::HandshakeFailure;
-use crate::vault::scope::ScopeError;
+use crate::vault::scope::{ScopeError, SnapshotUnavailable};
 
 const NOT_A_PROXY_REQUEST: &str = "this endpoint is an HTTP forward proxy; non-CONNECT requests must use \
      absolute-form URLs (http://host/path). Use CONNECT for https:// upstreams.";
@@ -43,7 +43,7 @@ pub(super) enum Error {
     NoMatch,
     Disabled,
     PlainHttp,
-    RulesUnavailable,
+    Rules(SnapshotUnavailable),
     CredentialNotFound,
     UnsafeValue,
     /// The service signs AWS requests and this one bears no signature to take the scope from.
@@ -64,6 +64,8 @@ pub(super) enum Error {
         declared: u64,
         limit: u64,
     },
+    /// The response turned out to be longer than allowed after it had begun.
+    ResponseTruncated,
 }
 
 /// What an answer can mention.
@@ -106,7 +108,8 @@ impl Error {
             Self::NoMatch => Kind::Forbidden,
             Self::Disabled => Kind::ServiceDisabled,
             Self::PlainHttp => Kind::PlainHttp,
-            Self::RulesUnavailable => Kind::Internal,
+            Self::Rules(SnapshotUnavailable::Corrupt) => Kind::Internal,
+            Self::Rules(SnapshotUnavailable::Unreadable) => Kind::RulesUnreadable,
             Self::CredentialNotFound => Kind::CredentialNotFound,
             Self::UnsafeValue => Kind::CredentialUnsafe,
             Self::NotSigned => Kind::AwsNotSigned,
@@ -120,6 +123,7 @@ impl Error {
             Self::UpstreamMalformed => Kind::UpstreamMalformed,
             Self::UpstreamTimeout => Kind::UpstreamTimeout,
             Self::ResponseTooLarge { .. } => Kind::ResponseTooLarge,
+            Self::ResponseTruncated => Kind::ResponseTruncated,
         }
     }
 
@@ -204,7 +208,12 @@ impl Error {
                 "The path is escaped twice or has a broken escape, and a service of this host depends on the path"
                     .to_owned(),
             ),
-            Self::RulesUnavailable => broker("Failed to resolve broker services".to_owned()),
+            Self::Rules(SnapshotUnavailable::Corrupt) => {
+                broker("Failed to resolve broker services".to_owned())
+            }
+            Self::Rules(SnapshotUnavailable::Unreadable) => {
+                broker(format!("The rules of vault \"{vault}\" cannot be read, so nothing is forwarded"))
+            }
             Self::CredentialNotFound => {
                 broker("A required credential could not be resolved; check vault configuration".to_owned())
             }
@@ -240,12 +249,17 @@ impl Error {
             Self::ResponseTooLarge { declared, limit } => broker(format!(
                 "Upstream response body ({declared} bytes) exceeds the proxy response-size limit ({limit} bytes)."
             )),
+            Self::ResponseTruncated => {
+                broker(format!("The response of \"{target}\" exceeds the proxy response-size limit"))
+            }
         }
     }
 
     fn document(&self, text: &str, at: &Circumstances<'_>) -> Value {
         let mut document = Map::new();
-        document.insert("error".to_owned(), json!(self.reason()));
+        // A deny for which existing clients know no other word (contract D.2).
+        let is_deny = *self == Self::Rules(SnapshotUnavailable::Unreadable);
+        document.insert("error".to_owned(), json!(if is_deny { "forbidden" } else { self.reason() }));
         document.insert("message".to_owned(), json!(text));
         document.insert("reason".to_owned(), json!(self.reason()));
         if *self == Self::NoMatch {

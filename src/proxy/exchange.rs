@@ -32,8 +32,6 @@ use crate::vault::scope::Scope;
 use crate::vault::service::Surface;
 use crate::vault::{Prepared, Scheme};
 
-/// Longest wait for a response's head while nothing moves (contract B.10): a model may think.
-const RESPONSE_TIME: Duration = Duration::from_secs(5 * 60);
 /// Longest silence inside a body, either way. No total: a stream may live for hours.
 const BODY_IDLE: Duration = Duration::from_secs(10 * 60);
 /// How long a client may take to take an answer of ours.
@@ -146,7 +144,7 @@ fn run(
         return Err(Error::RequestTooLarge);
     }
     judge::method(head.method())?;
-    let snapshot = proxy.directory.snapshot(route.scope).map_err(|_| Error::RulesUnavailable)?;
+    let snapshot = proxy.directory.snapshot(route.scope).map_err(Error::Rules)?;
     let judged = judge::target(&snapshot, route.target, route.scheme, route.raw_path());
     if let Some(compiled) = judged.compiled {
         record.matched(compiled.service());
@@ -219,7 +217,14 @@ impl Attempt<'_, '_> {
         let mut up = Direction::new(upload.rest());
         let mut awaited = HeadCourse::new(self.head.version(), self.is_upgrade);
         let mut down = Direction::new(&mut awaited);
-        let done = duplex::run(client, channel, &mut up, &mut down, Until::DownDone, RESPONSE_TIME);
+        let done = duplex::run(
+            client,
+            channel,
+            &mut up,
+            &mut down,
+            Until::DownDone,
+            self.proxy.limits.response_time,
+        );
         self.has_heard = awaited.interims > 0 || !channel.received().is_empty();
         done.map_err(before_head)?;
 
@@ -331,6 +336,7 @@ fn before_head(fault: Fault) -> Error {
 fn in_body(fault: &Fault) -> Error {
     match fault {
         Fault::First(_) => Error::ClientGone,
+        Fault::Second(error) if is_too_long(error) => Error::ResponseTruncated,
         Fault::Second(error) if malformed(error).is_some() => Error::UpstreamMalformed,
         Fault::Second(_) => Error::UpstreamClosed,
         Fault::Idle => Error::UpstreamTimeout,

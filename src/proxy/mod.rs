@@ -66,17 +66,20 @@ pub struct Limits {
     pub max_request_bytes: u64,
     /// `None` is no limit.
     pub max_response_bytes: Option<u64>,
+    /// Longest wait for a response's head while nothing moves.
+    pub response_time: Duration,
     /// `None` switches the rate tiers off.
     pub rates: Option<Rates>,
     pub shares: Shares,
 }
 
 impl Default for Limits {
-    /// Contract H.2: 1 GiB up, no limit down.
+    /// Contract H.2: 1 GiB up, no limit down; B.10: five minutes, since a model may think.
     fn default() -> Self {
         Self {
             max_request_bytes: 1024 * 1024 * 1024,
             max_response_bytes: None,
+            response_time: Duration::from_secs(5 * 60),
             rates: Some(Rates::default()),
             shares: Shares::of(reactor::Limits::default().max_connections),
         }

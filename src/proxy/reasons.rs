@@ -50,6 +50,7 @@ pub(super) enum Kind {
     // What the vault says.
     Forbidden,
     ServiceDisabled,
+    RulesUnreadable,
     PlainHttp,
     Internal,
     CredentialNotFound,
@@ -66,6 +67,7 @@ pub(super) enum Kind {
     UpstreamMalformed,
     UpstreamTimeout,
     ResponseTooLarge,
+    ResponseTruncated,
 }
 
 /// All reasons.
@@ -263,6 +265,14 @@ pub static TABLE: [Reason; 39] = [
         remedy: "switch it on: agent-vault vault service enable",
     },
     Reason {
+        kind: Kind::RulesUnreadable,
+        name: "rules_unreadable",
+        statuses: &[403],
+        log_code: "internal",
+        meaning: "the broker could not read the vault's rules, so nothing is forwarded",
+        remedy: "see the broker's log",
+    },
+    Reason {
         kind: Kind::PlainHttp,
         name: "plain_http",
         statuses: &[403],
@@ -275,7 +285,7 @@ pub static TABLE: [Reason; 39] = [
         name: "internal",
         statuses: &[500],
         log_code: "internal",
-        meaning: "the broker could not read the vault's rules",
+        meaning: "the broker cannot make sense of the vault's stored rules",
         remedy: "see the broker's log",
     },
     Reason {
@@ -382,6 +392,14 @@ pub static TABLE: [Reason; 39] = [
         meaning: "the response's body is longer than the limit",
         remedy: "ask for less, or raise --max-response-bytes",
     },
+    Reason {
+        kind: Kind::ResponseTruncated,
+        name: "response_truncated",
+        statuses: &[],
+        log_code: "response_truncated",
+        meaning: "the response grew longer than the limit after it had begun",
+        remedy: "ask for less, or raise --max-response-bytes",
+    },
 ];
 
 /// A row is found by its number, so the order is checked where the table is compiled.
@@ -430,7 +448,7 @@ mod tests {
     use super::*;
 
     /// What a row may say in the request log (contract F.1).
-    const LOG_CODES: [&str; 10] = [
+    const LOG_CODES: [&str; 11] = [
         "",
         "internal",
         "no_match",
@@ -439,6 +457,7 @@ mod tests {
         "request_read_error",
         "upstream_error",
         "response_too_large",
+        "response_truncated",
         "rate_limit_scope",
         "concurrency_scope",
     ];

@@ -82,7 +82,7 @@ pub(super) fn is_untouched(
     if !head.fields().lists(CLIENT_ROOTS, "public") || proxy.upstreams.has_own_roots() {
         return Ok(false);
     }
-    let snapshot = proxy.directory.snapshot(scope).map_err(|_| Error::RulesUnavailable)?;
+    let snapshot = proxy.directory.snapshot(scope).map_err(Error::Rules)?;
     Ok(snapshot.is_indifferent_to(target))
 }
 

@@ -103,7 +103,10 @@ impl Directory for Store {
     fn snapshot(&self, scope: &Scope) -> Result<Arc<Snapshot>, SnapshotUnavailable> {
         self.rules(&scope.vault_id).map_err(|error| {
             crate::log_event!(Error, "vault rules unavailable", vault = scope.vault_name, error = error);
-            SnapshotUnavailable
+            match error {
+                Error::Corrupt(_) => SnapshotUnavailable::Corrupt,
+                _ => SnapshotUnavailable::Unreadable,
+            }
         })
     }
 }

@@ -69,9 +69,14 @@ pub enum ScopeError {
     Unavailable,
 }
 
-/// The rules of a vault could not be read: the request is refused.
+/// Why there are no rules to judge by: the request is refused (contract D.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SnapshotUnavailable;
+pub enum SnapshotUnavailable {
+    /// What is stored cannot be understood.
+    Corrupt,
+    /// It could not be read.
+    Unreadable,
+}
 
 /// Answers who a token is and what its vault allows.
 pub trait Directory: Send + Sync {

@@ -4,21 +4,22 @@
 //! this rig is for the wire, where a broker around it would only be slower.
 
 use std::collections::HashMap;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use agent_vault::net::guard::Guard;
-use agent_vault::net::reactor::{self, Reactor};
+use agent_vault::net::reactor::{self, Connection, Reactor, Service};
 use agent_vault::proxy::{Egress, Ingress, Limits, Outward, Proxy};
 use agent_vault::secret::Secret;
 use agent_vault::tls::ca::Root;
 use agent_vault::tls::leaf::Leaves;
 use agent_vault::tls::{Acceptor, Connector};
+use agent_vault::vault::request_log::{RequestLog, Row};
 use agent_vault::vault::scope::{Actor, Directory, Role, Scope, ScopeError, SnapshotUnavailable};
-use agent_vault::vault::service::{Auth, HostPattern, Service};
+use agent_vault::vault::service::{self, Auth, HostPattern};
 use agent_vault::vault::{Snapshot, UnmatchedPolicy};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -39,7 +40,7 @@ pub(crate) struct Rig {
 
 /// What a rig is started with.
 pub(crate) struct Rules {
-    pub(crate) services: Vec<Service>,
+    pub(crate) services: Vec<service::Service>,
     pub(crate) credentials: Vec<(&'static str, &'static str)>,
     pub(crate) policy: UnmatchedPolicy,
     pub(crate) limits: Limits,
@@ -47,6 +48,13 @@ pub(crate) struct Rules {
     pub(crate) names: Vec<&'static str>,
     pub(crate) allow_private: bool,
     pub(crate) egress: Option<Egress>,
+    /// Why the directory has no rules to give, if it is to have none.
+    pub(crate) unavailable: Option<SnapshotUnavailable>,
+    pub(crate) base_url: &'static str,
+    /// Whom the proxy takes every client for; `None` is who it is.
+    pub(crate) peer: Option<SocketAddr>,
+    /// Where the rows of the request log go.
+    pub(crate) log: Option<Arc<Rows>>,
 }
 
 impl Default for Rules {
@@ -60,13 +68,17 @@ impl Default for Rules {
             names: vec!["api.example.test"],
             allow_private: true,
             egress: None,
+            unavailable: None,
+            base_url: "http://broker.test",
+            peer: None,
+            log: None,
         }
     }
 }
 
 /// A bearer service with `TOKEN` for a host and port.
-pub(crate) fn bearer(host: &str, port: Option<u16>) -> Service {
-    Service {
+pub(crate) fn bearer(host: &str, port: Option<u16>) -> service::Service {
+    service::Service {
         name: "api".to_owned(),
         host: HostPattern::Exact(host.to_owned()),
         port,
@@ -77,7 +89,47 @@ pub(crate) fn bearer(host: &str, port: Option<u16>) -> Service {
     }
 }
 
-struct OneVault(Arc<Scope>, Arc<Snapshot>);
+struct OneVault(Arc<Scope>, Result<Arc<Snapshot>, SnapshotUnavailable>);
+
+/// The rows of a request log, for a test to wait for.
+#[derive(Default)]
+pub(crate) struct Rows(Mutex<Vec<Row>>, Condvar);
+
+impl RequestLog for Rows {
+    fn record(&self, row: Row) {
+        self.0.lock().unwrap().push(row);
+        self.1.notify_all();
+    }
+}
+
+impl Rows {
+    /// Waits for row number `index` (from 0): it is written when the exchange is over, which the client
+    /// does not see.
+    #[track_caller]
+    pub(crate) fn next(&self, index: usize) -> Row {
+        let rows = self.0.lock().unwrap();
+        let (rows, _) = self.1.wait_timeout_while(rows, PATIENCE, |rows| rows.len() <= index).unwrap();
+        assert!(rows.len() > index, "awaited: row {index} of {}", rows.len());
+        rows[index].clone()
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.0.lock().unwrap().len()
+    }
+}
+
+/// The listener, with clients that seem to come from elsewhere.
+struct Seeming(Ingress, Option<SocketAddr>);
+
+impl Service for Seeming {
+    fn connect(&self, stream: TcpStream, peer: SocketAddr) -> io::Result<Box<dyn Connection>> {
+        self.0.connect(stream, self.1.unwrap_or(peer))
+    }
+
+    fn refuse(&self, stream: TcpStream) {
+        self.0.refuse(stream);
+    }
+}
 
 impl Directory for OneVault {
     fn scope(&self, token: &Secret, hint: Option<&str>) -> Result<Arc<Scope>, ScopeError> {
@@ -92,12 +144,13 @@ impl Directory for OneVault {
     }
 
     fn snapshot(&self, _scope: &Scope) -> Result<Arc<Snapshot>, SnapshotUnavailable> {
-        Ok(Arc::clone(&self.1))
+        self.1.clone()
     }
 }
 
 impl Rig {
     pub(crate) fn start(rules: Rules) -> Self {
+        let peer = rules.peer;
         let credentials: HashMap<String, Secret> =
             rules.credentials.iter().map(|(key, value)| ((*key).to_owned(), Secret::from(*value))).collect();
         let snapshot = Snapshot::new(rules.services, &credentials, rules.policy);
@@ -111,8 +164,8 @@ impl Rig {
         let root_pem = leaves.root_pem().to_owned();
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let names = rules.names.iter().map(|name| ((*name).to_owned(), loopback)).collect();
-        let proxy = Arc::new(Proxy::new(
-            Arc::new(OneVault(Arc::new(scope), Arc::new(snapshot))),
+        let proxy = Proxy::new(
+            Arc::new(OneVault(Arc::new(scope), rules.unavailable.map_or(Ok(Arc::new(snapshot)), Err))),
             Acceptor::new(leaves).unwrap(),
             Outward {
                 guard: Guard::new(rules.allow_private, Vec::new()).with_overrides(names),
@@ -120,8 +173,12 @@ impl Rig {
                 egress: rules.egress,
             },
             rules.limits,
-            "http://broker.test",
-        ));
+            rules.base_url,
+        );
+        let proxy = Arc::new(match rules.log {
+            Some(log) => proxy.with_log(log),
+            None => proxy,
+        });
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let knob = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -130,7 +187,7 @@ impl Rig {
         let main = thread::Builder::new()
             .spawn(move || {
                 let mut reactor = Reactor::new(reactor::Limits::default()).unwrap();
-                reactor.listen(listener, Arc::new(Ingress(proxy))).unwrap();
+                reactor.listen(listener, Arc::new(Seeming(Ingress(proxy), peer))).unwrap();
                 reactor.watch(std::os::fd::AsRawFd::as_raw_fd(&stopped)).unwrap();
                 reactor.turn(None).unwrap();
                 reactor.stop_accepting();
@@ -168,19 +225,29 @@ impl Rig {
         port: u16,
         fields: &str,
     ) -> StreamOwned<ClientConnection, TcpStream> {
+        let name = ServerName::try_from(host).unwrap();
+        let config = Arc::new(self.client_config());
+        StreamOwned::new(ClientConnection::new(config, name).unwrap(), self.open(host, port, fields))
+    }
+
+    /// A tunnel to `host:port`, nothing said in it yet.
+    pub(crate) fn open(&self, host: &str, port: u16, fields: &str) -> TcpStream {
         let mut stream = self.connect();
         write!(stream, "CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n{AUTH}{fields}\r\n")
             .unwrap();
         assert_eq!(read_head(&mut stream), "HTTP/1.1 200 Connection Established\r\n\r\n");
+        stream
+    }
+
+    /// What a client that trusts the proxy's root starts TLS with.
+    pub(crate) fn client_config(&self) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.root_pem.as_bytes()).unwrap()).unwrap();
-        let config = ClientConfig::builder_with_provider(agent_vault::tls::provider())
+        ClientConfig::builder_with_provider(agent_vault::tls::provider())
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_root_certificates(roots)
-            .with_no_client_auth();
-        let name = ServerName::try_from(host).unwrap();
-        StreamOwned::new(ClientConnection::new(Arc::new(config), name).unwrap(), stream)
+            .with_no_client_auth()
     }
 }
 
