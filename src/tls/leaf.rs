@@ -228,6 +228,11 @@ mod tests {
         assert_eq!(mint("a.test", now), a, "a was used after b");
         assert!(!Arc::ptr_eq(&leaves.leaf("b.test", now).unwrap(), &b));
         let a = leaves.leaf("a.test", now).unwrap();
+        for name in ["b.test", "c.test"] {
+            leaves.leaf(name, now).unwrap();
+        }
+        assert!(!Arc::ptr_eq(&leaves.leaf("a.test", now).unwrap(), &a), "two others were used since");
+        let a = leaves.leaf("a.test", now).unwrap();
         let late = now + LIFE - Duration::from_secs(60);
         assert!(!Arc::ptr_eq(&leaves.leaf("a.test", late).unwrap(), &a));
     }

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use super::origin::Origin;
 use super::process::{Ended, Running, TempDir, run};
+use super::stand_in::eventually;
 use super::tools;
 
 /// The binary under test.
@@ -148,6 +149,17 @@ impl Broker {
     /// Everything the broker wrote to its streams so far.
     pub(crate) fn log(&mut self) -> String {
         self.server.output()
+    }
+
+    /// Waits for a line of the broker's log that holds `what`.
+    #[track_caller]
+    pub(crate) fn log_line(&mut self, what: &str) -> String {
+        let mut found = None;
+        eventually(&format!("a line with {what}"), || {
+            found = self.server.output().lines().find(|line| line.contains(what)).map(str::to_owned);
+            found.is_some()
+        });
+        found.unwrap_or_default()
     }
 
     pub(crate) fn pid(&self) -> u32 {
