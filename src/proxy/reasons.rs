@@ -71,7 +71,7 @@ pub(super) enum Kind {
 }
 
 /// All reasons.
-pub static TABLE: [Reason; 39] = [
+pub static TABLE: [Reason; 41] = [
     Reason {
         kind: Kind::MalformedRequest,
         name: "malformed_request",
