@@ -8,7 +8,6 @@
 use serde_json::{Map, Value, json};
 
 use super::reasons::Kind;
-use super::tiers::Tier;
 use crate::authority::Authority;
 use crate::http1;
 use crate::http1::respond::Answer;
@@ -66,6 +65,17 @@ pub(super) enum Error {
     },
     /// The response turned out to be longer than allowed after it had begun.
     ResponseTruncated,
+}
+
+/// Which limit a request has met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tier {
+    Connects,
+    Requests,
+    RequestRate,
+    InFlight,
+    ActorConnections,
+    VaultConnections,
 }
 
 /// What an answer can mention.

@@ -6,8 +6,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::error::Error;
-use super::tiers::Tier;
+use super::error::{Error, Tier};
 use crate::rate::{Slot, Slots};
 use crate::vault::scope::{Actor, Scope};
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::error::Error;
+use super::error::{Error, Tier};
 use crate::rate::{Buckets, Slot, Slots, TooMany, Windows};
 use crate::vault::scope::{Actor, Scope};
 
@@ -33,17 +33,6 @@ impl Default for Rates {
             proxy_in_flight: 64,
         }
     }
-}
-
-/// Which limit a request has met.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tier {
-    Connects,
-    Requests,
-    RequestRate,
-    InFlight,
-    ActorConnections,
-    VaultConnections,
 }
 
 /// The tiers at work; `None` inside is a limiter that is off.
