@@ -28,14 +28,22 @@ fn site(more: &[(&str, &str)]) -> (Origin, Broker, String) {
 
 /// Sends one request to the proxy; `fields` are whole lines.
 fn send(broker: &Broker, token: &str, request_line: &str, fields: &str) -> (String, String) {
-    let mut stream = TcpStream::connect(broker.proxy()).unwrap();
+    ask(&mut connect(broker), token, request_line, fields)
+}
+
+fn connect(broker: &Broker) -> TcpStream {
+    let stream = TcpStream::connect(broker.proxy()).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+fn ask(stream: &mut TcpStream, token: &str, request_line: &str, fields: &str) -> (String, String) {
     write!(
         stream,
         "{request_line} HTTP/1.1\r\nHost: {HOST}\r\nProxy-Authorization: Bearer {token}\r\n{fields}\r\n"
     )
     .unwrap();
-    read_answer(&mut stream)
+    read_answer(stream)
 }
 
 /// The log as the command prints it, once it has so many rows.
@@ -58,7 +66,10 @@ fn a_request_leaves_one_row_without_a_value() {
     let own = "Authorization: Bearer client-secret-7\r\nCookie: cookie-secret-7\r\n";
     let (head, _) = send(&broker, &token, &request, own);
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    // A row follows its response, so connections of their own would race for the order.
+    logs(&broker, 1, &[]);
     send(&broker, &token, &format!("DELETE {base}/other"), "X-Api-Key: client-secret-7\r\n");
+    logs(&broker, 2, &[]);
     // Who is nobody leaves no row.
     let (head, _) = send(&broker, "av_agt_wrong", &request, "");
     assert!(head.starts_with("HTTP/1.1 407 "), "{head}");
@@ -140,19 +151,20 @@ fn refusals_are_rows_and_the_log_can_be_asked_for_them() {
 #[test]
 fn what_was_answered_before_the_end_is_written_and_old_rows_go_at_the_next_start() {
     let (origin, mut broker, token) = site(&[]);
-    let request = |broker: &Broker, number: u32| {
+    let request = |stream: &mut TcpStream, number: u32| {
         let line = format!("GET http://{HOST}:{}/kept/{number}", origin.port());
-        assert!(send(broker, &token, &line, "").0.starts_with("HTTP/1.1 200 "));
+        assert!(ask(stream, &token, &line, "").0.starts_with("HTTP/1.1 200 "));
     };
+    let mut stream = connect(&broker);
     for number in 0..5 {
-        request(&broker, number);
+        request(&mut stream, number);
     }
     broker.restart_with(&[("AGENT_VAULT_LOGS_MAX_ROWS_PER_VAULT", "2")]);
     let kept = logs(&broker, 2, &[]);
     assert_eq!((&kept["logs"][0]["path"], &kept["logs"][1]["path"]), (&json!("/kept/4"), &json!("/kept/3")));
     broker.restart_with(&[("AGENT_VAULT_LOGS_MAX_AGE_HOURS", "0.0000001")]);
     // A row is as old as its second, so the ones of this second may stay for the moment.
-    request(&broker, 9);
+    request(&mut connect(&broker), 9);
     let newest = kept["latest_id"].as_u64().unwrap();
     eventually("the new row has a number of its own", || {
         let answer: Value =
@@ -173,8 +185,7 @@ fn a_websocket_is_logged_when_it_opens() {
         // Open until the other side ends it.
         stream.read_to_end(&mut Vec::new()).unwrap_or(0);
     });
-    let mut stream = TcpStream::connect(broker.proxy()).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut stream = connect(&broker);
     write!(
         stream,
         "GET http://{HOST}:{}/v1/ws HTTP/1.1\r\nHost: {HOST}\r\nProxy-Authorization: Bearer {token}\r\n\
