@@ -47,6 +47,7 @@ pub(super) struct Upstream {
 type Kept = (Box<dyn Channel>, Instant);
 
 /// How upstreams are reached: whom we may dial, whom we trust, through what.
+#[derive(Clone)]
 pub struct Outward {
     pub guard: Guard,
     pub connector: Connector,

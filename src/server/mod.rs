@@ -26,7 +26,7 @@ use crate::log_event;
 use crate::net::reactor::{Reactor, Wake};
 use crate::proxy::explain::{Explainer, Imagined};
 use crate::proxy::journal::Journal;
-use crate::proxy::{Ingress, Outward, Proxy};
+use crate::proxy::{Ingress, Outward, Proxy, TokenClient};
 use crate::store::Store;
 use crate::sys;
 use crate::sys::signals::{Signal, Signals};
@@ -54,6 +54,7 @@ struct Ground<'s> {
     settings: &'s Settings,
     store: &'s Arc<Store>,
     journal: &'s Arc<Journal>,
+    outward: Result<Outward, String>,
     base_url: &'s str,
 }
 
@@ -103,7 +104,13 @@ pub fn run(mut settings: Settings) -> Result<(), Failure> {
     let mut proxy = None;
     let keeper = Keeper::new(&store, settings.request_log).map_err(failed)?;
     let journal = Arc::new(Journal::start(keeper).map_err(|error| cannot("start", &error))?);
-    let ground = Ground { settings: &settings, store: &store, journal: &journal, base_url: &base_url };
+    let outward = outward(&settings);
+    // Without it the proxy does not start either, and says why.
+    if let Ok(outward) = &outward {
+        store.set_token_endpoint(Box::new(TokenClient::new(outward.clone())));
+    }
+    let ground =
+        Ground { settings: &settings, store: &store, journal: &journal, outward, base_url: &base_url };
     if let Some(listening) = start_proxy(&ground) {
         lines.push_str(&format!(
             "Agent Vault transparent proxy listening on {}\n",
@@ -232,22 +239,22 @@ fn start_proxy(ground: &Ground<'_>) -> Option<Listening> {
     }
 }
 
+/// The way to upstreams and token endpoints.
+fn outward(settings: &Settings) -> Result<Outward, String> {
+    let connector = Connector::new(&settings.upstream_roots).map_err(|error| error.to_string())?;
+    Ok(Outward { guard: settings.guard.clone(), connector, egress: settings.egress.clone() })
+}
+
 fn listen_proxy(ground: &Ground<'_>, root: Root, port: u16) -> Result<Listening, Box<dyn std::error::Error>> {
-    let Ground { settings, store, journal, base_url } = *ground;
+    let Ground { settings, store, journal, ref outward, base_url } = *ground;
     let root_pem = root.pem().to_owned();
     let host = host_of(base_url);
     let leaves = Arc::new(Leaves::new(root, host.as_deref())?);
-    let connector = Connector::new(&settings.upstream_roots)?;
+    let outward = outward.clone()?;
     let (listener, port) = bind(&settings.host, port)?;
     let directory: Arc<dyn Directory> = Arc::<Store>::clone(store);
-    let proxy = Proxy::new(
-        directory,
-        Acceptor::new(leaves)?,
-        Outward { guard: settings.guard.clone(), connector, egress: settings.egress.clone() },
-        settings.limits,
-        base_url,
-    )
-    .with_log(Arc::<Journal>::clone(journal));
+    let proxy = Proxy::new(directory, Acceptor::new(leaves)?, outward, settings.limits, base_url)
+        .with_log(Arc::<Journal>::clone(journal));
     Ok(Listening { proxy: Arc::new(proxy), listener, notice: ProxyNotice { root_pem, port } })
 }
 

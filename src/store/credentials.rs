@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use rusqlite::{Connection, OptionalExtension, named_params};
 
 use super::seal::{Seal, Sealed};
-use super::{Error, Stale, Store, Timestamp};
+use super::{Error, Stale, Store, Timestamp, oauth};
 use crate::secret::Secret;
 
 impl Store {
@@ -43,7 +43,7 @@ impl Store {
             sealed.push((key, self.seal.seal(&place(vault_id, key), value)?));
         }
         self.change(Stale::Vault(vault_id), |transaction| {
-            for (key, sealed) in sealed {
+            for ((key, sealed), value) in sealed.into_iter().zip(values.values()) {
                 transaction.execute(
                     "INSERT INTO credentials (vault_id, key, ciphertext, nonce, created_at, updated_at)
                      VALUES (:vault, :key, :ciphertext, :nonce, :now, :now)
@@ -58,6 +58,7 @@ impl Store {
                         ":now": now,
                     },
                 )?;
+                oauth::overwritten(transaction, vault_id, key, value, now)?;
             }
             Ok(())
         })
@@ -111,7 +112,7 @@ pub(super) fn open_all(
 }
 
 /// Binds a value to its vault and key. Neither part can hold the separator.
-fn place(vault_id: &str, key: &str) -> Vec<u8> {
+pub(super) fn place(vault_id: &str, key: &str) -> Vec<u8> {
     [b"credential\0", vault_id.as_bytes(), b"\0", key.as_bytes()].concat()
 }
 

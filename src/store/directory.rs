@@ -12,10 +12,11 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::grants::{ActorKind, ActorRef};
 use super::sessions::{self, Holder};
-use super::{Error, Store, Timestamp, credentials, fresh, lock, vaults};
+use super::{Error, Store, Timestamp, credentials, fresh, lock, oauth, vaults};
 use crate::secret::Secret;
 use crate::vault::Snapshot;
-use crate::vault::scope::{Actor, Directory, Role, Scope, ScopeError, SnapshotUnavailable};
+use crate::vault::oauth::Stale;
+use crate::vault::scope::{Actor, Directory, RefreshFailed, Role, Scope, ScopeError, SnapshotUnavailable};
 
 /// Tokens remembered at once. Past it the cache starts over: a fleet beyond this size pays one read per
 /// token now and then, and memory stays bounded.
@@ -109,6 +110,11 @@ impl Directory for Store {
             }
         })
     }
+
+    fn refresh(&self, scope: &Scope, stale: &[Stale]) -> Result<Arc<Snapshot>, RefreshFailed> {
+        self.refresh_all(scope, stale)?;
+        self.snapshot(scope).map_err(|_| RefreshFailed)
+    }
 }
 
 impl Store {
@@ -189,8 +195,9 @@ impl Store {
         let moment = connection.transaction()?;
         let services = vaults::read_services(&moment, vault_id)?;
         let opened = credentials::open_all(&moment, &self.seal, vault_id)?;
+        let tokens = oauth::tokens(&moment, vault_id, &opened)?;
         let policy = vaults::read_policy(&moment, vault_id)?;
-        Ok(Snapshot::new(services, &opened, policy))
+        Ok(Snapshot::new(services, &opened, policy).with_tokens(&tokens))
     }
 }
 

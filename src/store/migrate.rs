@@ -18,6 +18,7 @@ struct Step {
 const STEPS: &[Step] = &[
     Step { number: 1, sql: include_str!("schema/001_ground.sql") },
     Step { number: 2, sql: include_str!("schema/002_request_logs.sql") },
+    Step { number: 3, sql: include_str!("schema/003_oauth.sql") },
 ];
 
 /// Brings the schema up to date. A database from a newer program is refused: its rules are unknown here.

@@ -15,6 +15,7 @@ mod directory;
 mod fresh;
 pub mod grants;
 mod migrate;
+pub mod oauth;
 pub mod password;
 pub mod request_logs;
 pub mod seal;
@@ -26,14 +27,16 @@ use std::fs::{DirBuilder, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use crate::secret::Secret;
+use crate::vault::oauth::TokenEndpoint;
 pub use clock::Timestamp;
 use directory::Caches;
+use oauth::Flights;
 use seal::{Protection, Seal};
 
 const DATABASE: &str = "agent-vault.db";
@@ -56,6 +59,8 @@ pub struct Store {
     /// Fills the caches, so that a proxy thread never waits behind a write.
     misses: Mutex<Connection>,
     caches: Caches,
+    flights: Flights,
+    token_endpoint: OnceLock<Box<dyn TokenEndpoint>>,
 }
 
 /// What a change makes stale.
@@ -126,6 +131,8 @@ impl Locked {
             main: Mutex::new(self.connection),
             misses: Mutex::new(misses),
             caches: Caches::default(),
+            flights: Flights::default(),
+            token_endpoint: OnceLock::new(),
         })
     }
 }

@@ -155,6 +155,7 @@ impl Acceptor {
 }
 
 /// Opens verified TLS connections to upstreams.
+#[derive(Clone)]
 pub struct Connector {
     config: Arc<ClientConfig>,
     has_own_roots: bool,

@@ -5,6 +5,7 @@
 
 pub mod attach;
 pub mod matcher;
+pub mod oauth;
 pub mod path;
 pub mod request_log;
 pub mod scope;
@@ -14,11 +15,13 @@ pub mod substitute;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::authority::Authority;
 use crate::secret::Secret;
 use attach::{AttachError, Attachment, InjectedField};
 use matcher::{Found, Matcher};
+use oauth::{Readiness, Stale, Token, Tokens};
 use service::{Auth, Service};
 use substitute::Substitutions;
 
@@ -55,6 +58,7 @@ pub struct Snapshot {
     matcher: Matcher,
     services: Vec<Compiled>,
     policy: UnmatchedPolicy,
+    has_tokens: bool,
 }
 
 /// A service and what it does to a request.
@@ -62,6 +66,7 @@ pub struct Snapshot {
 pub struct Compiled {
     service: Arc<Service>,
     prepared: Result<Prepared, AttachError>,
+    tokens: Tokens,
 }
 
 /// What is done to a request, ready to be written.
@@ -118,9 +123,31 @@ impl Snapshot {
         let matcher = Matcher::new(&services);
         let services = services
             .into_iter()
-            .map(|service| Compiled { prepared: prepare(&service, credentials), service: Arc::new(service) })
+            .map(|service| Compiled {
+                prepared: prepare(&service, credentials),
+                service: Arc::new(service),
+                tokens: Tokens::default(),
+            })
             .collect();
-        Self { matcher, services, policy }
+        Self { matcher, services, policy, has_tokens: false }
+    }
+
+    /// Says which of the credentials are OAuth access tokens, and what is known of them.
+    #[must_use]
+    pub fn with_tokens(mut self, tokens: &HashMap<String, Token>) -> Self {
+        self.has_tokens = !tokens.is_empty();
+        for compiled in &mut self.services {
+            let keys = compiled.service.credential_keys().into_iter();
+            let known = keys.filter_map(|key| Some((key.to_owned(), tokens.get(key)?.clone())));
+            compiled.tokens = Tokens::new(known.collect());
+        }
+        self
+    }
+
+    /// Whether any credential of the vault is an OAuth access token: most vaults have none, and are not
+    /// asked further.
+    pub fn has_tokens(&self) -> bool {
+        self.has_tokens
     }
 
     /// Whether nothing is ever done to a request to this target, whatever its path: no service, enabled or
@@ -163,6 +190,21 @@ impl Compiled {
     /// What to do to the request, or why it cannot be done.
     pub fn prepared(&self) -> Result<&Prepared, &AttachError> {
         self.prepared.as_ref()
+    }
+
+    /// Whether the access tokens it uses, if any, can be used.
+    pub fn readiness(&self, now: SystemTime) -> Readiness {
+        self.tokens.readiness(now)
+    }
+
+    /// Whether an access token it uses is past its end, though it could have been renewed.
+    pub fn has_expired(&self, now: SystemTime) -> bool {
+        self.tokens.have_expired(now)
+    }
+
+    /// The access tokens it uses that can be renewed.
+    pub fn refreshable(&self) -> Vec<Stale> {
+        self.tokens.refreshable()
     }
 
     /// A credential goes over plain http only where the operator wrote the port, which is how such a

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::secret::Secret;
 use crate::vault::Snapshot;
+use crate::vault::oauth::Stale;
 
 /// What an actor may do in a vault, in rising order (contract B.2). Any role may use the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -78,6 +79,10 @@ pub enum SnapshotUnavailable {
     Unreadable,
 }
 
+/// An access token could not be renewed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RefreshFailed;
+
 /// Answers who a token is and what its vault allows.
 pub trait Directory: Send + Sync {
     /// Resolves a token and an optional vault name (contract B.6).
@@ -85,4 +90,11 @@ pub trait Directory: Send + Sync {
 
     /// Returns the rules of the scope's vault as they are now.
     fn snapshot(&self, scope: &Scope) -> Result<Arc<Snapshot>, SnapshotUnavailable>;
+
+    /// Renews OAuth access tokens and returns the rules with the new ones. Requests that want the same
+    /// token renewed share one call to its endpoint. May take as long as such a call does.
+    fn refresh(&self, _scope: &Scope, _stale: &[Stale]) -> Result<Arc<Snapshot>, RefreshFailed> {
+        // A directory without OAuth credentials has none to renew.
+        Err(RefreshFailed)
+    }
 }

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::super::Call;
 use super::super::caller::{InVault, Who};
 use super::super::refusal::{Refusal, Reply};
+use super::oauth;
 use crate::http1::respond::Answer;
 use crate::secret::Secret;
 use crate::vault::scope::Role;
@@ -29,8 +30,17 @@ pub(super) fn list(call: &Call<'_>, who: &Who) -> Reply {
     let mut body = Map::new();
     body.insert("keys".to_owned(), json!(keys));
     if inside.role >= Role::Member {
-        let entries: Result<Vec<Value>, Refusal> =
-            stored.iter().map(|(key, kind)| entry(call, &inside, key, kind, wants_values)).collect();
+        let records = call.store().oauth_records(&inside.vault.id)?;
+        let entries: Result<Vec<Value>, Refusal> = stored
+            .iter()
+            .map(|(key, kind)| {
+                let mut entry = entry(call, &inside, key, kind, wants_values)?;
+                if let Some(record) = records.get(key) {
+                    oauth::describe(record, &mut entry);
+                }
+                Ok(Value::Object(entry))
+            })
+            .collect();
         body.insert("credentials".to_owned(), Value::Array(entries?));
     }
     Ok(Answer::json(200, &Value::Object(body)))
@@ -42,7 +52,7 @@ fn entry(
     key: &str,
     kind: &str,
     with_value: bool,
-) -> Result<Value, Refusal> {
+) -> Result<Map<String, Value>, Refusal> {
     let mut entry = Map::new();
     entry.insert("key".to_owned(), key.into());
     entry.insert("type".to_owned(), kind.into());
@@ -50,7 +60,7 @@ fn entry(
         // Values came in as JSON text, so they are UTF-8.
         entry.insert("value".to_owned(), value.expose_str().unwrap_or_default().into());
     }
-    Ok(Value::Object(entry))
+    Ok(entry)
 }
 
 #[derive(Deserialize)]
@@ -72,24 +82,31 @@ pub(super) fn set(call: &Call<'_>, who: &Who) -> Reply {
         return Err(Refusal::error(400, "Credentials map is required"));
     }
     for (key, value) in &values {
-        if !is_credential_key(key) {
-            return Err(Refusal::error(
-                400,
-                &format!("Invalid credential key {key:?}: must be UPPER_SNAKE_CASE (e.g. STRIPE_KEY)"),
-            ));
-        }
-        // It would break every header it is put into, at the first request instead of here (design 7).
-        if value.expose().ends_with(b"\n") || value.expose().ends_with(b"\r") {
-            return Err(Refusal::error(
-                400,
-                &format!("Credential {key:?} ends with a line break; remove it and set it again"),
-            ));
-        }
+        check_key(key)?;
+        check_value(key, value.expose())?;
     }
     let inside = who.clone().enter_named(call, form.vault.as_deref(), Role::Member)?;
     call.store().set_credentials(&inside.vault.id, &values, call.now)?;
     let keys: Vec<&String> = values.keys().collect();
     Ok(Answer::json(200, &json!({"set": keys})))
+}
+
+pub(super) fn check_key(key: &str) -> Result<(), Refusal> {
+    if is_credential_key(key) {
+        return Ok(());
+    }
+    let text = format!("Invalid credential key {key:?}: must be UPPER_SNAKE_CASE (e.g. STRIPE_KEY)");
+    Err(Refusal::error(400, &text))
+}
+
+/// A trailing line break would break every header the value is put into, at the first request instead of
+/// here (design 7).
+pub(super) fn check_value(key: &str, value: &[u8]) -> Result<(), Refusal> {
+    if !value.ends_with(b"\n") && !value.ends_with(b"\r") {
+        return Ok(());
+    }
+    let text = format!("Credential {key:?} ends with a line break; remove it and set it again");
+    Err(Refusal::error(400, &text))
 }
 
 #[derive(Deserialize)]

@@ -6,6 +6,7 @@ mod credentials;
 mod discover;
 mod explain;
 mod logs;
+mod oauth;
 mod public;
 mod services;
 mod sessions;
@@ -36,6 +37,11 @@ pub(super) const TABLE: &[Route] = &[
     route("GET", "/v1/credentials", Token(credentials::list)),
     route("POST", "/v1/credentials", Token(credentials::set)),
     route("DELETE", "/v1/credentials", Token(credentials::delete)),
+    route("POST", "/v1/credentials/oauth/connect", Token(oauth::connect)),
+    route("GET", "/v1/credentials/oauth/status", Token(oauth::status)),
+    route("POST", "/v1/credentials/oauth/tokens", Token(oauth::tokens)),
+    route("GET", "/v1/oauth/callback", Ready(oauth::callback)),
+    route("GET", "/oauth/complete", Public(oauth::complete)),
     route("GET", "/v1/vaults", Actor(Instance::Any, vaults::list)),
     route("POST", "/v1/vaults", Actor(Instance::Member, vaults::create)),
     route("DELETE", "/v1/vaults/{}", Actor(Instance::Any, vaults::delete)),

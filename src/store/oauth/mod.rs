@@ -1,0 +1,469 @@
+//! OAuth credentials: how their tokens are obtained and renewed, and what came of it.
+//!
+//! The access token is the credential's value; everything else stands in a row beside it, secrets sealed
+//! for their place in it. A stored secret or refresh token is only ever sent to the token endpoint it was
+//! stored for: when that changes, they are dropped.
+
+mod consent;
+mod refresh;
+
+use std::collections::HashMap;
+
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, named_params};
+
+use super::seal::Sealed;
+use super::{Error, Stale, Store, Timestamp, credentials};
+use crate::secret::Secret;
+use crate::vault::oauth::call::{Client, ClientAuth, Fault, Grant, Granted};
+use crate::vault::oauth::{Token, TokenEndpoint, Url};
+pub use consent::{Consent, NotConnected, Returned};
+pub(super) use refresh::Flights;
+
+/// Stands for a token URL and a client id where there are none: pasted tokens cannot be renewed.
+pub const MANUAL: &str = "manual";
+
+/// How the tokens of a credential are obtained.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// `None` when the tokens were pasted.
+    pub authorization_url: Option<String>,
+    pub token_url: String,
+    pub client_id: String,
+    pub scopes: Option<String>,
+    pub scope_separator: String,
+    pub disable_pkce: bool,
+    pub client_auth: ClientAuth,
+}
+
+/// What is stored beside an OAuth credential, without its secrets.
+#[derive(Clone, Debug)]
+pub struct Record {
+    pub config: Config,
+    pub has_client_secret: bool,
+    pub has_refresh_token: bool,
+    pub expires_at: Option<Timestamp>,
+    pub connected_at: Option<Timestamp>,
+    pub last_refreshed_at: Option<Timestamp>,
+    pub last_error: Option<String>,
+    last_error_at: Option<Timestamp>,
+    revision: u64,
+}
+
+/// What becomes of a stored secret.
+#[derive(Debug)]
+pub enum Edit {
+    /// It stays, as long as it would be sent where it was stored for.
+    Keep,
+    Clear,
+    Set(Secret),
+}
+
+/// Tokens to store, with the configuration they are renewed by.
+#[derive(Debug)]
+pub struct NewTokens<'c> {
+    pub config: &'c Config,
+    pub client_secret: Edit,
+    pub access_token: Secret,
+    pub refresh_token: Edit,
+    pub expires_at: Option<Timestamp>,
+}
+
+/// An OAuth client as it is stored, with what its tokens are renewed with.
+struct Stored {
+    client: Client,
+    refresh_token: Option<Secret>,
+    revision: u64,
+}
+
+/// What granted tokens came of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Occasion {
+    Consent,
+    Refresh,
+}
+
+impl Config {
+    /// The scopes as a token endpoint reads them.
+    fn scope(&self) -> String {
+        let scopes = self.scopes.as_deref().unwrap_or_default();
+        if self.scope_separator.is_empty() {
+            return scopes.to_owned();
+        }
+        let parts =
+            scopes.split(self.scope_separator.as_str()).map(str::trim).filter(|part| !part.is_empty());
+        parts.collect::<Vec<_>>().join(" ")
+    }
+
+    /// The client of this configuration; `None` when there is no endpoint to call.
+    pub fn client(&self, client_secret: Option<Secret>) -> Option<Client> {
+        Some(Client {
+            token_url: Url::parse(&self.token_url)?,
+            client_id: self.client_id.clone(),
+            client_secret,
+            auth: self.client_auth,
+            scope: self.scope(),
+        })
+    }
+}
+
+impl Store {
+    /// Gives the store the room that can call token endpoints.
+    pub fn set_token_endpoint(&self, endpoint: Box<dyn TokenEndpoint>) {
+        // A second one would be the same: a process has one way out.
+        drop(self.token_endpoint.set(endpoint));
+    }
+
+    /// Calls a token endpoint. No lock is held meanwhile.
+    pub fn ask_for_tokens(&self, client: &Client, grant: &Grant<'_>) -> Result<Granted, Fault> {
+        let Some(endpoint) = self.token_endpoint.get() else {
+            return Err(Fault::Unanswered("this broker has no way out".to_owned()));
+        };
+        endpoint.post(&client.call(grant))?.into_tokens()
+    }
+
+    pub fn oauth_record(&self, vault_id: &str, key: &str) -> Result<Option<Record>, Error> {
+        self.read(|connection| {
+            let sql = format!("{SELECT_RECORD} WHERE vault_id = ?1 AND credential_key = ?2");
+            let mut statement = connection.prepare_cached(&sql)?;
+            Ok(statement.query_row((vault_id, key), record_from).optional()?.map(|(_, record)| record))
+        })
+    }
+
+    /// Every OAuth credential of a vault, by key.
+    pub fn oauth_records(&self, vault_id: &str) -> Result<HashMap<String, Record>, Error> {
+        self.read(|connection| read_records(connection, vault_id))
+    }
+
+    /// The client secret that is stored for a key.
+    pub fn oauth_client_secret(&self, vault_id: &str, key: &str) -> Result<Option<Secret>, Error> {
+        let sealed = self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT client_secret_ciphertext, client_secret_nonce FROM credential_oauth
+                 WHERE vault_id = ?1 AND credential_key = ?2",
+            )?;
+            Ok(statement.query_row((vault_id, key), |row| sealed_from(row, 0)).optional()?.flatten())
+        })?;
+        sealed.map(|sealed| self.seal.open(&place(CLIENT_SECRET, vault_id, key), &sealed)).transpose()
+    }
+
+    /// Stores tokens that were pasted, or tried, with their configuration.
+    pub fn set_oauth_tokens(
+        &self,
+        vault_id: &str,
+        key: &str,
+        tokens: NewTokens<'_>,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let place = Place { vault_id, key };
+        self.change(Stale::Vault(vault_id), |transaction| {
+            self.write_config(transaction, &place, tokens.config, tokens.client_secret, now)?;
+            self.write_access_token(transaction, &place, &tokens.access_token, now)?;
+            self.edit_secret(transaction, &place, REFRESH_TOKEN, tokens.refresh_token)?;
+            transaction.execute(
+                "UPDATE credential_oauth
+                 SET token_expires_at = :expires, connected_at = :now, last_refresh_error = NULL,
+                     last_refresh_error_at = NULL
+                 WHERE vault_id = :vault AND credential_key = :key",
+                named_params! {
+                    ":expires": tokens.expires_at, ":now": now, ":vault": vault_id, ":key": key,
+                },
+            )?;
+            Ok(())
+        })
+    }
+
+    /// Opens what a token is renewed with; `None` when there is no such credential or no endpoint to call.
+    fn stored(&self, vault_id: &str, key: &str) -> Result<Option<Stored>, Error> {
+        let found = self.read(|connection| {
+            let sql = format!("{SELECT_RECORD} WHERE vault_id = ?1 AND credential_key = ?2");
+            let mut statement = connection.prepare_cached(&sql)?;
+            let row = |row: &Row<'_>| {
+                Ok((record_from(row)?.1, sealed_from(row, SECRETS_AT)?, sealed_from(row, SECRETS_AT + 2)?))
+            };
+            Ok(statement.query_row((vault_id, key), row).optional()?)
+        })?;
+        let Some((record, client_secret, refresh_token)) = found else { return Ok(None) };
+        let open = |column: &str, sealed: Option<Sealed>| {
+            sealed.map(|sealed| self.seal.open(&place(column, vault_id, key), &sealed)).transpose()
+        };
+        let Some(client) = record.config.client(open(CLIENT_SECRET, client_secret)?) else { return Ok(None) };
+        let refresh_token = open(REFRESH_TOKEN, refresh_token)?;
+        Ok(Some(Stored { client, refresh_token, revision: record.revision }))
+    }
+
+    /// Stores granted tokens, unless the credential has changed since they were asked for; whether it has
+    /// not.
+    fn keep_granted(
+        &self,
+        vault_id: &str,
+        key: &str,
+        revision: u64,
+        (granted, occasion): (Granted, Occasion),
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        let place = Place { vault_id, key };
+        self.change(Stale::Vault(vault_id), |transaction| {
+            let updated = transaction.execute(
+                "UPDATE credential_oauth
+                 SET token_expires_at = :expires, revision = revision + 1, last_refresh_error = NULL,
+                     last_refresh_error_at = NULL, updated_at = :now,
+                     connected_at = CASE WHEN :is_consent THEN :now ELSE connected_at END,
+                     last_refreshed_at = CASE WHEN :is_consent THEN last_refreshed_at ELSE :now END
+                 WHERE vault_id = :vault AND credential_key = :key AND revision = :revision",
+                named_params! {
+                    ":expires": granted.expires_in.map(|span| now.plus(span)),
+                    ":is_consent": occasion == Occasion::Consent,
+                    ":now": now,
+                    ":vault": vault_id,
+                    ":key": key,
+                    ":revision": i64::try_from(revision).unwrap_or(i64::MAX),
+                },
+            )?;
+            if updated == 0 {
+                return Ok(false);
+            }
+            self.write_access_token(transaction, &place, &granted.access_token, now)?;
+            let refresh_token = match (granted.refresh_token, occasion) {
+                (Some(token), _) => Edit::Set(token),
+                // One of an earlier consent belongs to that.
+                (None, Occasion::Consent) => Edit::Clear,
+                (None, Occasion::Refresh) => Edit::Keep,
+            };
+            self.edit_secret(transaction, &place, REFRESH_TOKEN, refresh_token)?;
+            Ok(true)
+        })
+    }
+
+    fn keep_fault(
+        &self,
+        vault_id: &str,
+        key: &str,
+        revision: u64,
+        fault: &Fault,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        self.change(Stale::Vault(vault_id), |transaction| {
+            transaction.execute(
+                "UPDATE credential_oauth SET last_refresh_error = :error, last_refresh_error_at = :now
+                 WHERE vault_id = :vault AND credential_key = :key AND revision = :revision",
+                named_params! {
+                    ":error": fault.to_string(),
+                    ":now": now,
+                    ":vault": vault_id,
+                    ":key": key,
+                    ":revision": i64::try_from(revision).unwrap_or(i64::MAX),
+                },
+            )?;
+            Ok(())
+        })
+    }
+
+    /// Makes the key an OAuth credential with this configuration. A value it has stays.
+    fn write_config(
+        &self,
+        transaction: &Transaction<'_>,
+        place: &Place<'_>,
+        config: &Config,
+        client_secret: Edit,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let Place { vault_id, key } = *place;
+        let empty = self.seal.seal(&credentials::place(vault_id, key), &Secret::from(""))?;
+        transaction.execute(
+            "INSERT INTO credentials (vault_id, key, type, ciphertext, nonce, created_at, updated_at)
+             VALUES (:vault, :key, 'oauth', :ciphertext, :nonce, :now, :now)
+             ON CONFLICT (vault_id, key) DO UPDATE SET type = 'oauth', updated_at = excluded.updated_at",
+            named_params! {
+                ":vault": vault_id,
+                ":key": key,
+                ":ciphertext": empty.ciphertext,
+                ":nonce": empty.nonce,
+                ":now": now,
+            },
+        )?;
+        // What was stored for one endpoint is not sent to another.
+        transaction.execute(
+            "UPDATE credential_oauth
+             SET client_secret_ciphertext = NULL, client_secret_nonce = NULL,
+                 refresh_token_ciphertext = NULL, refresh_token_nonce = NULL
+             WHERE vault_id = ?1 AND credential_key = ?2 AND token_url <> ?3",
+            (vault_id, key, &config.token_url),
+        )?;
+        transaction.execute(
+            "INSERT INTO credential_oauth (vault_id, credential_key, authorization_url, token_url, client_id,
+                 scopes, scope_separator, disable_pkce, token_auth_method, created_at, updated_at)
+             VALUES (:vault, :key, :authorization, :token, :client, :scopes, :separator, :no_pkce, :auth,
+                 :now, :now)
+             ON CONFLICT (vault_id, credential_key) DO UPDATE
+             SET authorization_url = excluded.authorization_url, token_url = excluded.token_url,
+                 client_id = excluded.client_id, scopes = excluded.scopes,
+                 scope_separator = excluded.scope_separator, disable_pkce = excluded.disable_pkce,
+                 token_auth_method = excluded.token_auth_method, revision = revision + 1,
+                 updated_at = excluded.updated_at",
+            named_params! {
+                ":vault": vault_id,
+                ":key": key,
+                ":authorization": config.authorization_url,
+                ":token": config.token_url,
+                ":client": config.client_id,
+                ":scopes": config.scopes,
+                ":separator": config.scope_separator,
+                ":no_pkce": config.disable_pkce,
+                ":auth": config.client_auth,
+                ":now": now,
+            },
+        )?;
+        self.edit_secret(transaction, place, CLIENT_SECRET, client_secret)
+    }
+
+    fn write_access_token(
+        &self,
+        transaction: &Transaction<'_>,
+        place: &Place<'_>,
+        token: &Secret,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let Place { vault_id, key } = *place;
+        let sealed = self.seal.seal(&credentials::place(vault_id, key), token)?;
+        transaction.execute(
+            "UPDATE credentials SET ciphertext = ?3, nonce = ?4, updated_at = ?5
+             WHERE vault_id = ?1 AND key = ?2",
+            (vault_id, key, sealed.ciphertext, sealed.nonce, now),
+        )?;
+        Ok(())
+    }
+
+    fn edit_secret(
+        &self,
+        transaction: &Transaction<'_>,
+        at: &Place<'_>,
+        column: &str,
+        edit: Edit,
+    ) -> Result<(), Error> {
+        let sealed = match edit {
+            Edit::Keep => return Ok(()),
+            Edit::Clear => None,
+            Edit::Set(secret) => Some(self.seal.seal(&place(column, at.vault_id, at.key), &secret)?),
+        };
+        let (ciphertext, nonce) = sealed.map(|sealed| (sealed.ciphertext, sealed.nonce)).unzip();
+        let sql = format!(
+            "UPDATE credential_oauth SET {column}_ciphertext = ?3, {column}_nonce = ?4
+             WHERE vault_id = ?1 AND credential_key = ?2"
+        );
+        transaction.execute(&sql, (at.vault_id, at.key, ciphertext, nonce))?;
+        Ok(())
+    }
+}
+
+/// One credential.
+#[derive(Clone, Copy)]
+struct Place<'p> {
+    vault_id: &'p str,
+    key: &'p str,
+}
+
+/// The sealed columns.
+const CLIENT_SECRET: &str = "client_secret";
+const REFRESH_TOKEN: &str = "refresh_token";
+
+/// Binds a secret to its column, vault and key. No part can hold the separator.
+fn place(column: &str, vault_id: &str, key: &str) -> Vec<u8> {
+    ["oauth", column, vault_id, key].join("\0").into_bytes()
+}
+
+/// What an overwritten access token means: it came from a person, so its age is unknown, and none at all
+/// is no connection.
+pub(super) fn overwritten(
+    transaction: &Transaction<'_>,
+    vault_id: &str,
+    key: &str,
+    value: &Secret,
+    now: Timestamp,
+) -> Result<(), Error> {
+    transaction.execute(
+        "UPDATE credential_oauth
+         SET token_expires_at = NULL, revision = revision + 1,
+             connected_at = CASE WHEN :is_empty THEN NULL ELSE COALESCE(connected_at, :now) END
+         WHERE vault_id = :vault AND credential_key = :key",
+        named_params! { ":is_empty": value.is_empty(), ":now": now, ":vault": vault_id, ":key": key },
+    )?;
+    Ok(())
+}
+
+/// What the rules need to know of a vault's access tokens, which have been opened.
+pub(super) fn tokens(
+    connection: &Connection,
+    vault_id: &str,
+    opened: &HashMap<String, Secret>,
+) -> Result<HashMap<String, Token>, Error> {
+    let records = read_records(connection, vault_id)?;
+    let token = |(key, record): (String, Record)| {
+        // One that does not open is another fault than one that is not there.
+        let is_connected = opened.get(&key).is_none_or(|value| !value.is_empty());
+        let token = Token {
+            is_connected,
+            expires_at: record.expires_at.map(Timestamp::moment),
+            is_refreshable: record.has_refresh_token && Url::parse(&record.config.token_url).is_some(),
+            revision: record.revision,
+            failed_at: record.last_error_at.map(Timestamp::moment),
+        };
+        (key, token)
+    };
+    Ok(records.into_iter().map(token).collect())
+}
+
+const SELECT_RECORD: &str = "SELECT credential_key, authorization_url, token_url, client_id, scopes,
+    scope_separator, disable_pkce, token_auth_method, token_expires_at, connected_at, last_refreshed_at,
+    last_refresh_error, last_refresh_error_at, revision, client_secret_ciphertext, client_secret_nonce,
+    refresh_token_ciphertext, refresh_token_nonce
+    FROM credential_oauth";
+/// Column of the first secret in [`SELECT_RECORD`].
+const SECRETS_AT: usize = 14;
+
+fn read_records(connection: &Connection, vault_id: &str) -> Result<HashMap<String, Record>, Error> {
+    let mut statement = connection.prepare_cached(&format!("{SELECT_RECORD} WHERE vault_id = ?1"))?;
+    let rows = statement.query_map([vault_id], record_from)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn record_from(row: &Row<'_>) -> rusqlite::Result<(String, Record)> {
+    let config = Config {
+        authorization_url: row.get(1)?,
+        token_url: row.get(2)?,
+        client_id: row.get(3)?,
+        scopes: row.get(4)?,
+        scope_separator: row.get(5)?,
+        disable_pkce: row.get(6)?,
+        client_auth: row.get(7)?,
+    };
+    let record = Record {
+        config,
+        expires_at: row.get(8)?,
+        connected_at: row.get(9)?,
+        last_refreshed_at: row.get(10)?,
+        last_error: row.get(11)?,
+        last_error_at: row.get(12)?,
+        revision: u64::try_from(row.get::<_, i64>(13)?).unwrap_or(0),
+        has_client_secret: sealed_from(row, SECRETS_AT)?.is_some(),
+        has_refresh_token: sealed_from(row, SECRETS_AT + 2)?.is_some(),
+    };
+    Ok((row.get(0)?, record))
+}
+
+fn sealed_from(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Sealed>> {
+    let (ciphertext, nonce): (Option<Vec<u8>>, Option<Vec<u8>>) = (row.get(at)?, row.get(at + 1)?);
+    Ok(ciphertext.zip(nonce).map(|(ciphertext, nonce)| Sealed { nonce, ciphertext }))
+}
+
+impl ToSql for ClientAuth {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.as_str().into())
+    }
+}
+
+impl FromSql for ClientAuth {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        Self::parse(value.as_str()?).ok_or(FromSqlError::InvalidType)
+    }
+}
