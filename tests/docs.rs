@@ -38,7 +38,14 @@ fn every_block_is_run_somewhere() {
     }
     assert_eq!(expected.next(), None, "a block is gone from the README");
     for page in pages().iter().filter(|page| *page != "README.md") {
-        assert!(blocks(&repository_file(page)).iter().all(|block| block.language == "text"), "{page}");
+        for block in blocks(&repository_file(page)) {
+            match block.language.as_str() {
+                "text" => {}
+                // A body that is shown to be sent has to be one.
+                "json" => drop(serde_json::from_str::<serde_json::Value>(&block.text).expect(page)),
+                other => panic!("no test runs the {other} block of {page}"),
+            }
+        }
     }
 }
 

@@ -349,6 +349,27 @@ fn j28_to_j32_the_child_of_direct_gets_the_contracts_environment() {
 }
 
 #[test]
+fn j36_an_agent_gets_its_skill_file_once() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let stand_in = StandIn::start();
+    let claude = stand_in.home().write("claude", "#!/bin/sh\nexit 0\n");
+    fs::set_permissions(&claude, fs::Permissions::from_mode(0o755)).expect("a mode");
+    let file = stand_in.home().join(".claude/skills/agent-vault-cli/SKILL.md");
+    let text = include_str!("../docs/agent-skill.md");
+    let said =
+        |ended: &Ended| ended.stderr.contains("agent-vault: Installed Agent Vault skills for Claude Code.\n");
+    let start = || run(stand_in.agent().args(["run", "--"]).arg(&claude), b"").expect_success();
+
+    assert!(said(&start()), "the first run installs it");
+    assert_eq!(fs::read_to_string(&file).expect("the skill file"), text);
+    assert_eq!(fs::metadata(&file).expect("the skill file").permissions().mode() & 0o777, 0o600);
+    assert!(!said(&start()), "an equal file is left alone");
+    fs::write(&file, "changed").expect("the skill file");
+    assert!(said(&start()), "a changed file is written again");
+    assert_eq!(fs::read_to_string(&file).expect("the skill file"), text);
+}
+
+#[test]
 fn j34_j35_every_end_has_its_code() {
     let stand_in = StandIn::start();
     let plain = stand_in.home().write("plain", "no program");

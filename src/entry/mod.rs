@@ -8,6 +8,7 @@ pub mod admin;
 mod child;
 pub mod preflight;
 mod relay;
+mod skills;
 mod supervisor;
 pub mod token;
 mod trust;
@@ -33,6 +34,7 @@ use crate::sys::terminal::Terminal;
 use crate::sys::{environ, harden};
 use preflight::{Broker, Mode, Reach};
 use relay::Relay;
+use skills::Skill;
 use supervisor::Supervisor;
 use trust::{Lifetime, TrustFiles};
 
@@ -200,9 +202,16 @@ fn announce(proxy: &Authority, word: &OsStr, environment: &[OsString]) {
     } else {
         ("", "", "")
     };
+    let skill = match skills::install(word, child::variable(environment, "HOME")) {
+        Skill::Nothing => String::new(),
+        Skill::Installed(agent) => {
+            format!("{green}agent-vault:{off} Installed Agent Vault skills for {agent}.\n")
+        }
+        Skill::Failed(warning) => format!("{warning}\n"),
+    };
     drop(write!(
         stderr,
-        "{green}agent-vault:{off} routing HTTP/HTTPS through MITM proxy ({proxy})\n\
+        "{green}agent-vault:{off} routing HTTP/HTTPS through MITM proxy ({proxy})\n{skill}\
          {green}agent-vault:{off} agent-vault connected. Starting {bold}{}{off}...\n\n",
         word.display()
     ));

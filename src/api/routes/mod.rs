@@ -26,6 +26,7 @@ pub(super) const TABLE: &[Route] = &[
     route("GET", "/health", Public(public::health)),
     route("GET", "/v1/status", Public(public::status)),
     route("GET", "/v1/mitm/ca.pem", Public(public::root_certificate)),
+    route("GET", "/v1/skills/cli", Ready(public::skill)),
     route("GET", "/discover", Token(discover::discover)),
     route("POST", "/v1/auth/register", Public(auth::register)),
     route("POST", "/v1/auth/login", Ready(auth::login)),

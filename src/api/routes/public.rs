@@ -1,9 +1,9 @@
-//! Routes that need no token: health, status, the proxy's root.
+//! Routes that need no token: health, status, the proxy's root, the agents' skill.
 
 use serde_json::{Map, Value, json};
 
-use super::super::Call;
 use super::super::refusal::Reply;
+use super::super::{Call, SKILL};
 use crate::http1::respond::Answer;
 
 pub(super) fn health(_: &Call<'_>) -> Reply {
@@ -37,4 +37,10 @@ pub(super) fn root_certificate(call: &Call<'_>) -> Reply {
         ("X-MITM-Port", notice.port.to_string()),
     ];
     Ok(Answer { status: 200, fields, body: notice.root_pem.clone().into_bytes() })
+}
+
+/// How an agent works behind the proxy.
+pub(super) fn skill(_: &Call<'_>) -> Reply {
+    let fields = vec![("Content-Type", "text/markdown; charset=utf-8".to_owned())];
+    Ok(Answer { status: 200, fields, body: SKILL.as_bytes().to_vec() })
 }
