@@ -35,6 +35,20 @@ fn absolute_form_https() {
     python("absolute_form_https", "socket", "with_absolute_form.py");
 }
 
+/// curl reads only the lower-case variable for plain http; a credential goes over it only to a service that
+/// names its port.
+#[test]
+fn curl_over_plain_http() {
+    let Some(curl) = need("curl_over_plain_http", "curl", "install curl") else { return };
+    let origin = Origin::plain();
+    let host = format!("{API}:{}", origin.port());
+    let site = Site::open(origin, &host);
+    let url = site.origin.url(API, "");
+    let (get, post) = (format!("{url}/get"), format!("{url}/post"));
+    site.client(&curl, &["-sSf", &get, "--next", "-sSf", "--data-binary", BODY, &post]);
+    expect_get_and_post(site);
+}
+
 #[test]
 fn git_ls_remote() {
     let Some(git) = need("git_ls_remote", "git", "install git") else { return };

@@ -19,7 +19,8 @@ impl Site {
     /// Opens a site whose one service puts [`SECRET`] on the requests for `host`.
     #[track_caller]
     pub(crate) fn open(origin: Origin, host: &str) -> Self {
-        let broker = Broker::start(&origin, &[host]).with_credential("API_KEY", SECRET);
+        let name = host.split(':').next().expect("a name before the port");
+        let broker = Broker::start(&origin, &[name]).with_credential("API_KEY", SECRET);
         Self::over(origin, broker.with_service("the-api", host, "API_KEY"))
     }
 
