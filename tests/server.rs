@@ -10,6 +10,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use support::{BINARY, Ended, Running, TempDir, bare, run};
 
 const LISTENING: &str = "Agent Vault server listening on ";
@@ -39,9 +41,9 @@ fn cli(home: &TempDir, args: &[&str], vars: &[(&str, &str)], stdin: &str) -> End
     run(bare(Path::new(BINARY), home.path()).args(args).envs(vars.iter().copied()), stdin.as_bytes())
 }
 
-fn signal(running: &Running, name: &str) {
-    let pid = running.pid().to_string();
-    assert!(Command::new("kill").args([name, &pid]).status().expect("kill runs").success());
+fn signal(running: &Running, signal: Signal) {
+    let pid = i32::try_from(running.pid()).expect("a process number");
+    kill(Pid::from_raw(pid), signal).expect("a process of ours takes a signal");
 }
 
 fn pid_file(home: &TempDir) -> std::path::PathBuf {
@@ -50,12 +52,12 @@ fn pid_file(home: &TempDir) -> std::path::PathBuf {
 
 #[test]
 fn a_signal_ends_it_in_order() {
-    for name in ["-TERM", "-INT"] {
+    for asked in [Signal::SIGTERM, Signal::SIGINT] {
         let home = TempDir::new();
         let (mut running, _) = start(&home, &[]);
         assert_eq!(fs::read_to_string(pid_file(&home)).expect("a PID file"), running.pid().to_string());
         assert_eq!(fs::metadata(pid_file(&home)).expect("a PID file").permissions().mode() & 0o777, 0o600);
-        signal(&running, name);
+        signal(&running, asked);
         assert_eq!(running.wait().code(), Some(0), "{}", running.output());
         assert!(!pid_file(&home).exists());
     }
@@ -94,7 +96,7 @@ fn stop_ends_it_and_says_when_there_is_none() {
 fn a_number_left_by_a_crash_is_no_server() {
     let home = TempDir::new();
     let (mut running, _) = start(&home, &[]);
-    signal(&running, "-KILL");
+    signal(&running, Signal::SIGKILL);
     running.wait();
     assert!(pid_file(&home).exists());
     // The number of a process that lives, as after a restart of a container.
@@ -232,7 +234,7 @@ fn what_was_acknowledged_survives_a_kill() {
         let pair = format!("{key}=value of {key}");
         cli(&home, &["vault", "credential", "set", &pair], &vars, "").expect_success();
     }
-    signal(&running, "-KILL");
+    signal(&running, Signal::SIGKILL);
     running.wait();
     let (_running, address) = start(&home, &[PASSWORD]);
     let vars = [("AGENT_VAULT_ADDR", address.as_str())];
