@@ -100,6 +100,7 @@ fn a_request_leaves_one_row_without_a_value() {
     assert!(row["latency_ms"].is_u64() && row["actor_id"].as_str().unwrap().len() == 36);
     assert!(row["created_at"].as_str().unwrap().ends_with('Z') && row.get("auth_scheme").is_none());
 
+    broker.stop();
     let log = broker.log();
     let lines: Vec<Value> = log
         .lines()

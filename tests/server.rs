@@ -10,8 +10,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use support::{BINARY, Ended, Running, TempDir, bare, run};
 
 const LISTENING: &str = "Agent Vault server listening on ";
@@ -41,11 +40,6 @@ fn cli(home: &TempDir, args: &[&str], vars: &[(&str, &str)], stdin: &str) -> End
     run(bare(Path::new(BINARY), home.path()).args(args).envs(vars.iter().copied()), stdin.as_bytes())
 }
 
-fn signal(running: &Running, signal: Signal) {
-    let pid = i32::try_from(running.pid()).expect("a process number");
-    kill(Pid::from_raw(pid), signal).expect("a process of ours takes a signal");
-}
-
 fn pid_file(home: &TempDir) -> std::path::PathBuf {
     home.join(".agent-vault/agent-vault.pid")
 }
@@ -57,7 +51,7 @@ fn a_signal_ends_it_in_order() {
         let (mut running, _) = start(&home, &[]);
         assert_eq!(fs::read_to_string(pid_file(&home)).expect("a PID file"), running.pid().to_string());
         assert_eq!(fs::metadata(pid_file(&home)).expect("a PID file").permissions().mode() & 0o777, 0o600);
-        signal(&running, asked);
+        running.signal(asked);
         assert_eq!(running.wait().code(), Some(0), "{}", running.output());
         assert!(!pid_file(&home).exists());
     }
@@ -96,7 +90,7 @@ fn stop_ends_it_and_says_when_there_is_none() {
 fn a_number_left_by_a_crash_is_no_server() {
     let home = TempDir::new();
     let (mut running, _) = start(&home, &[]);
-    signal(&running, Signal::SIGKILL);
+    running.signal(Signal::SIGKILL);
     running.wait();
     assert!(pid_file(&home).exists());
     // The number of a process that lives, as after a restart of a container.
@@ -137,16 +131,19 @@ fn only_the_right_password_opens_the_store() {
 #[test]
 fn without_a_password_it_says_so_at_every_start() {
     let home = TempDir::new();
-    for _ in 0..2 {
-        let (mut running, _) = start(&home, &[]);
-        assert!(running.output().contains("NO MASTER PASSWORD"));
-    }
     // A password for a store that has none changes nothing, and the warning stays.
-    let (mut running, _) = start(&home, &[PASSWORD]);
-    assert!(running.output().contains("NO MASTER PASSWORD"));
-    let sealed = TempDir::new();
-    let (mut running, _) = start(&sealed, &[PASSWORD]);
-    assert!(!running.output().contains("NO MASTER PASSWORD"));
+    for vars in [&[][..], &[], &[PASSWORD]] {
+        assert!(said_in_a_life(&home, vars).contains("NO MASTER PASSWORD"));
+    }
+    assert!(!said_in_a_life(&TempDir::new(), &[PASSWORD]).contains("NO MASTER PASSWORD"));
+}
+
+/// Everything a server writes from its start to its end.
+fn said_in_a_life(home: &TempDir, vars: &[(&str, &str)]) -> String {
+    let (mut running, _) = start(home, vars);
+    running.signal(Signal::SIGTERM);
+    running.wait();
+    running.output()
 }
 
 #[test]
@@ -234,7 +231,7 @@ fn what_was_acknowledged_survives_a_kill() {
         let pair = format!("{key}=value of {key}");
         cli(&home, &["vault", "credential", "set", &pair], &vars, "").expect_success();
     }
-    signal(&running, Signal::SIGKILL);
+    running.signal(Signal::SIGKILL);
     running.wait();
     let (_running, address) = start(&home, &[PASSWORD]);
     let vars = [("AGENT_VAULT_ADDR", address.as_str())];

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use nix::sys::signal::Signal;
+
 use super::origin::Origin;
 use super::process::{Ended, Running, TempDir, run};
 use super::stand_in::eventually;
@@ -57,8 +59,7 @@ impl Broker {
     /// Asks the server to end and waits until it has.
     #[track_caller]
     pub(crate) fn stop(&mut self) {
-        let pid = self.pid().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs").success());
+        self.server.signal(Signal::SIGTERM);
         assert_eq!(self.server.wait().code(), Some(0), "{}", self.server.output());
     }
 

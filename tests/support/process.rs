@@ -12,6 +12,9 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 /// Longest wait for anything a test awaits. Interpreters start slowly on a loaded two-core machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -161,6 +164,12 @@ impl Running {
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    #[track_caller]
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.pid()).expect("a process number");
+        kill(Pid::from_raw(pid), signal).expect("a process of ours takes a signal");
     }
 
     /// Waits for a line that starts with `start` and returns the rest of it. Lines before it are kept in

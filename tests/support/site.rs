@@ -67,9 +67,11 @@ impl Site {
         }
     }
 
-    /// The broker keeps the credential sealed and the token hashed, and logs neither.
+    /// The broker keeps the credential sealed and the token hashed, and logs neither. Ends the broker, so that
+    /// all it had to write is written.
     #[track_caller]
     pub(crate) fn expect_no_traces(&mut self) {
+        self.broker.stop();
         let log = self.broker.log();
         let stored = self.broker.stored_bytes();
         assert!(!stored.is_empty(), "the broker keeps its state in its home");
