@@ -24,6 +24,8 @@ const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 const IDLE_TIME: Duration = Duration::from_secs(90);
 /// Idle connections kept to one upstream: as many agents of one vault may use it at once and pause.
 const IDLE_PER_KEY: usize = 64;
+/// An idle connection keeps its buffers this long.
+const LEAN_AFTER: Duration = Duration::from_secs(1);
 /// Idle connections kept in all.
 const IDLE_TOTAL: usize = 512;
 
@@ -43,8 +45,13 @@ pub(super) struct Upstream {
     pub(super) is_reused: bool,
 }
 
-/// An idle connection and since when it is.
-type Kept = (Box<dyn Channel>, Instant);
+/// An idle connection.
+struct Kept {
+    channel: Box<dyn Channel>,
+    since: Instant,
+    /// Whether it has given its buffers back.
+    is_lean: bool,
+}
 
 /// How upstreams are reached: whom we may dial, whom we trust, through what.
 #[derive(Clone)]
@@ -156,30 +163,39 @@ impl Upstreams {
     }
 
     /// Keeps a connection whose exchange ended exactly where its framing said.
-    pub(super) fn checkin(&self, key: Key, mut channel: Box<dyn Channel>, now: Instant) {
-        channel.release();
+    ///
+    /// Its buffers stay with it for a while: under load it is taken again at once.
+    pub(super) fn checkin(&self, key: Key, channel: Box<dyn Channel>, now: Instant) {
         let mut idle = self.lock();
         let full =
             idle.total >= IDLE_TOTAL || idle.by_key.get(&key).is_some_and(|kept| kept.len() >= IDLE_PER_KEY);
         if !full {
             idle.total += 1;
-            idle.by_key.entry(key).or_default().push((channel, now));
+            idle.by_key.entry(key).or_default().push(Kept { channel, since: now, is_lean: false });
         }
     }
 
-    /// Closes what has been idle too long; when to call again.
+    /// Closes what has been idle too long and gives back the buffers of what is idle at all; when to call
+    /// again.
     pub(super) fn purge(&self, now: Instant) -> Option<Instant> {
         let mut expired = Vec::new();
+        let mut next = None;
         let mut idle = self.lock();
         for kept in idle.by_key.values_mut() {
             // Pushed at the end, so the oldest stand in front.
-            let count = kept.iter().take_while(|(_, since)| now >= *since + IDLE_TIME).count();
+            let count = kept.iter().take_while(|kept| now >= kept.since + IDLE_TIME).count();
             expired.extend(kept.drain(..count));
+            for kept in kept.iter_mut() {
+                if !kept.is_lean && now >= kept.since + LEAN_AFTER {
+                    kept.channel.release();
+                    kept.is_lean = true;
+                }
+                let due = kept.since + if kept.is_lean { IDLE_TIME } else { LEAN_AFTER };
+                next = Some(next.map_or(due, |next: Instant| next.min(due)));
+            }
         }
         idle.by_key.retain(|_, kept| !kept.is_empty());
         idle.total -= expired.len();
-        let next =
-            idle.by_key.values().filter_map(|kept| kept.first()).map(|(_, since)| *since + IDLE_TIME).min();
         drop(idle);
         drop(expired);
         next
@@ -187,10 +203,10 @@ impl Upstreams {
 
     fn pop(&self, key: &Key, now: Instant) -> Option<Box<dyn Channel>> {
         let mut idle = self.lock();
-        let (channel, since) = idle.by_key.get_mut(key)?.pop()?;
+        let kept = idle.by_key.get_mut(key)?.pop()?;
         idle.total -= 1;
         // The most recent one is the most likely to be alive; if it is too old, so are the others.
-        (now < since + IDLE_TIME).then_some(channel)
+        (now < kept.since + IDLE_TIME).then_some(kept.channel)
     }
 
     /// Nothing inside the lock can panic half way.
