@@ -119,7 +119,7 @@ const INDEX: &str = "
 112 tests/contract/injection.rs#case_112_a_request_beyond_its_limit_is_refused | nothing is buffered, so there is no limit of a buffer; a streamed body is cut at the request limit
 113 tests/contract/injection.rs#case_113_a_response_beyond_its_limit_is_refused_or_cut tests/contract/log.rs#case_113_case_140_a_cut_response_is_a_row_too
 114 tests/contract/injection.rs#case_114_pieces_arrive_apart
-115 tests/contract/injection.rs#case_115_a_401_comes_back_with_its_body_and_is_asked_for_once | a static credential is no better the second time, so it is not sent twice; OAuth has its own cases
+115 tests/contract/injection.rs#case_115_a_401_comes_back_with_its_body_and_is_asked_for_once tests/oauth.rs#case_115_a_refused_token_is_renewed_once_and_the_request_sent_once_more tests/oauth.rs#case_115_only_oauth_credentials_are_renewed | a static credential is no better the second time, so it is not sent twice
 116 tests/contract/injection.rs#case_116_a_redirect_is_the_clients_to_follow
 117 tests/contract/substitution.rs#case_117_only_the_listed_surface_is_looked_at
 118 tests/contract/substitution.rs#case_118_a_value_cannot_leave_its_segment_or_parameter
@@ -145,6 +145,12 @@ const INDEX: &str = "
 138 tests/contract/log.rs#case_138_how_the_client_authenticates_is_told_apart
 139 tests/contract/log.rs#case_139_no_value_is_ever_logged
 140 tests/contract/log.rs#case_140_each_refusal_has_one_row_and_its_code
+141 tests/oauth.rs#case_141_requests_share_one_renewal_of_a_key
+142 tests/oauth.rs#case_142_a_refresh_token_is_kept_until_another_is_granted
+143 tests/oauth.rs#case_143_a_failed_renewal_is_recorded_and_the_old_token_used_to_its_end src/vault/oauth/call.rs#case_143_most_of_4xx_is_permanent | inside its last five minutes the old token is used, since it is still good
+144 tests/oauth.rs#case_144_a_credential_that_was_never_connected_says_so
+145 tests/oauth.rs#case_145_what_cannot_or_need_not_be_renewed_is_sent_as_it_is
+146 tests/oauth.rs#case_146_the_client_proves_itself_the_way_it_was_configured
 ";
 
 #[test]
@@ -172,5 +178,5 @@ fn every_case_is_tested_somewhere() {
         assert!(!tests.is_empty(), "{row}");
         found.extend(numbers);
     }
-    assert_eq!(found, (1..=140).collect::<Vec<u16>>());
+    assert_eq!(found, (1..=146).collect::<Vec<u16>>());
 }

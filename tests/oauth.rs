@@ -12,7 +12,7 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use serde_json::{Value, json};
 use support::rig::read_answer;
-use support::{Broker, Origin, PATIENCE, Received, contains};
+use support::{Broker, Origin, PATIENCE, Received, contains, eventually};
 
 const API: &str = "api.example.test";
 const PROVIDER: &str = "id.example.test";
@@ -313,4 +313,314 @@ fn a_persons_consent_connects_once() {
         let end = location(&format!("/v1/oauth/callback?{query}&state={state}"));
         assert_eq!(end, format!("/oauth/complete?status=error&vault=default&key=TOKEN&message={message}"));
     }
+}
+
+impl Scene {
+    /// Sends a request for the API through the proxy as the bot.
+    fn send(&self, method: &str, path: &str) -> (String, String) {
+        exchange(self.broker.proxy(), &self.request(method, path))
+    }
+
+    fn request(&self, method: &str, path: &str) -> String {
+        format!(
+            "{method} {} HTTP/1.1\r\nHost: {API}\r\nProxy-Authorization: Bearer {}\r\nContent-Length: 0\r\n\r\n",
+            self.origin.url(API, path),
+            self.bot
+        )
+    }
+
+    /// The access tokens that reached the API, in order.
+    fn arrived(&self) -> Vec<String> {
+        let requests = self.origin.requests().into_iter().filter(|request| request.target != "/token");
+        let tokens = requests.map(|request| request.field("authorization").unwrap_or_default().to_owned());
+        tokens.map(|token| token.strip_prefix("Bearer ").unwrap_or(&token).to_owned()).collect()
+    }
+
+    #[track_caller]
+    fn expect_sent(&self, method: &str, access_token: &str) {
+        let (head, body) = self.send(method, "/v1/things");
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}{body}");
+        assert_eq!(body, format!("api saw Bearer {access_token}"));
+    }
+
+    fn will_grant(&self, grant: Value) {
+        self.script(|script| script.answers.push_back((200, grant)));
+    }
+}
+
+#[test]
+fn case_115_a_refused_token_is_renewed_once_and_the_request_sent_once_more() {
+    let scene = Scene::open(&[]);
+    scene.connect_for("TOKEN", "access-0", 3600);
+    scene.script(|script| script.revoked.push("access-0".to_owned()));
+    scene.expect_sent("GET", "access-1");
+    assert_eq!(scene.arrived(), ["access-0", "access-1"]);
+    assert_eq!(scene.forms().len(), 2, "the trial and one renewal");
+
+    // A second refusal is the answer, whatever it is.
+    scene.script(|script| script.revoked.extend(["access-1".to_owned(), "access-2".to_owned()]));
+    let (head, body) = scene.send("GET", "/v1/things");
+    assert!(head.starts_with("HTTP/1.1 401 ") && body == "api saw Bearer access-2", "{head}{body}");
+    assert_eq!((scene.arrived().len(), scene.forms().len()), (4, 3));
+
+    // What changes something is never sent twice.
+    let (head, body) = scene.send("POST", "/v1/things");
+    assert!(head.starts_with("HTTP/1.1 401 ") && body == "api saw Bearer access-2", "{head}{body}");
+    assert_eq!((scene.arrived().len(), scene.forms().len()), (5, 3));
+
+    // A failed renewal, or one that gives the same token, leaves the first answer, body and all.
+    scene.script(|script| script.answers.push_back((503, json!(PROVIDER_TEXT))));
+    scene.will_grant(json!({"access_token": "access-2"}));
+    for calls in [4, 5] {
+        let (head, body) = scene.send("GET", "/v1/things");
+        assert!(head.starts_with("HTTP/1.1 401 ") && body == "api saw Bearer access-2", "{head}{body}");
+        assert_eq!(scene.forms().len(), calls);
+    }
+    assert_eq!(scene.arrived().len(), 7);
+}
+
+/// A static credential, and a service that attaches nothing, get the 401 as it is.
+#[test]
+fn case_115_only_oauth_credentials_are_renewed() {
+    let scene = Scene::open(&[]);
+    scene.script(|script| script.revoked.extend(["fixed".to_owned(), String::new()]));
+    let set = json!({"credentials": {"TOKEN": "fixed"}});
+    assert_eq!(scene.api("POST", "/v1/credentials", &set).0, 200);
+    let expect = |body: &str, requests: usize| {
+        let (head, found) = scene.send("GET", "/v1/things");
+        assert!(head.starts_with("HTTP/1.1 401 ") && found == body, "{head}{found}");
+        assert_eq!((scene.arrived().len(), scene.forms().len()), (requests, 0));
+    };
+    expect("api saw Bearer fixed", 1);
+    let service = json!({"services": [{"name": "the-api", "host": API, "auth": {"type": "passthrough"}}]});
+    let services = ["vault", "service", "set", "-f", "-", "--vault", "default"];
+    scene.broker.cli_with_stdin(&services, &service.to_string());
+    expect("api saw ", 2);
+}
+
+#[test]
+fn case_141_requests_share_one_renewal_of_a_key() {
+    let scene = Scene::open(&[]);
+    let other = json!({"services": [
+        {"name": "the-api", "host": format!("{API}/one/*"), "auth": {"type": "bearer", "token": "TOKEN"}},
+        {"name": "the-other", "host": format!("{API}/two/*"), "auth": {"type": "bearer", "token": "OTHER"}},
+    ]});
+    scene
+        .broker
+        .cli_with_stdin(&["vault", "service", "set", "-f", "-", "--vault", "default"], &other.to_string());
+    // Both are inside the five minutes before their end.
+    scene.connect_for("TOKEN", "access-a", 60);
+    scene.connect_for("OTHER", "access-b", 60);
+    scene.script(|script| script.is_held = true);
+    let mut streams: Vec<TcpStream> = (0..20)
+        .map(|number| {
+            let mut stream = TcpStream::connect(scene.broker.proxy()).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            let path = if number % 2 == 0 { "/one/x" } else { "/two/x" };
+            stream.write_all(scene.request("GET", path).as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    // The client that came first may well be the one whose request made the call: it leaves.
+    drop(streams.remove(0));
+    scene.script(|script| script.is_held = false);
+    let mut tokens: [Vec<String>; 2] = Default::default();
+    for (number, stream) in (1..).zip(&mut streams) {
+        let (head, body) = read_answer(stream);
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}{body}");
+        tokens[number % 2].push(body);
+    }
+    assert_eq!(scene.forms().len(), 4, "two trials and a renewal of each key");
+    let [mut one, mut two] = tokens;
+    one.dedup();
+    two.dedup();
+    assert!(one.len() == 1 && two.len() == 1 && one != two, "{one:?} {two:?}");
+}
+
+#[test]
+fn case_142_a_refresh_token_is_kept_until_another_is_granted() {
+    let scene = Scene::open(&[]);
+    scene.connect_for("TOKEN", "access-a", 60);
+    for (grant, token) in [
+        (json!({"access_token": "access-b", "expires_in": 60}), "access-b"),
+        (json!({"access_token": "access-c", "refresh_token": "refresh-2", "expires_in": 60}), "access-c"),
+        (json!({"access_token": "access-d", "expires_in": 3600}), "access-d"),
+    ] {
+        scene.will_grant(grant);
+        scene.expect_sent("POST", token);
+    }
+    scene.expect_sent("GET", "access-d");
+    let sent: Vec<String> =
+        scene.forms().iter().map(|form| field(form, "refresh_token").to_owned()).collect();
+    assert_eq!(sent, ["refresh-0", "refresh-1", "refresh-1", "refresh-2"]);
+    let entry = scene.entry("TOKEN");
+    assert!(entry["last_refreshed_at"].as_str().unwrap().ends_with('Z'), "{entry}");
+}
+
+/// A field of a form, still encoded.
+fn field<'f>(form: &'f str, name: &str) -> &'f str {
+    let pairs = form.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.into_iter().find(|(known, _)| *known == name).unwrap_or_else(|| panic!("{name} in {form}")).1
+}
+
+#[test]
+fn case_143_a_failed_renewal_is_recorded_and_the_old_token_used_to_its_end() {
+    // It asks until the token is at its end.
+    let mut scene = Scene::open(&[("AGENT_VAULT_RATELIMIT_PROFILE", "off")]);
+    for (key, status) in [("GONE", 400), ("BUSY", 429), ("DOWN", 500)] {
+        let services = json!({"services": [
+            {"name": "the-api", "host": API, "auth": {"type": "bearer", "token": key}},
+        ]});
+        let set = ["vault", "service", "set", "-f", "-", "--vault", "default"];
+        scene.broker.cli_with_stdin(&set, &services.to_string());
+        scene.connect_for(key, "access-0", 2);
+        let refusal = json!({"error": "invalid_grant", "error_description": PROVIDER_TEXT});
+        // However often it is asked.
+        scene.script(|script| script.answers.extend(std::iter::repeat_n((status, refusal), 1000)));
+        let mut answer = (String::new(), String::new());
+        eventually("the old token is at its end", || {
+            answer = scene.send("GET", "/v1/things");
+            let is_good = answer.0.starts_with("HTTP/1.1 200 ") && answer.1 == "api saw Bearer access-0";
+            assert!(is_good || answer.0.starts_with("HTTP/1.1 502 "), "{answer:?}");
+            !is_good
+        });
+        let (head, body) = answer;
+        let document: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(document["error"], "oauth_refresh_failed", "{head}");
+        assert_eq!(
+            document["message"],
+            "OAuth token expired and refresh failed — reconnect in the Agent Vault dashboard"
+        );
+        assert!(
+            document["help"].is_string() && head.contains("X-Agent-Vault-Proxy-Error: true"),
+            "{head}{body}"
+        );
+        let error = format!("oauth: token endpoint returned {status}: invalid_grant");
+        let status = format!("/v1/credentials/oauth/status?key={key}");
+        assert_eq!(scene.api("GET", &status, &Value::Null).1["last_error"], error);
+        assert_eq!(scene.entry(key)["last_refresh_error"], error);
+        scene.script(|script| script.answers.clear());
+    }
+    // While the old token was good, a failure was followed by a pause.
+    let log = scene.broker.log();
+    let permanent =
+        log.lines().filter(|line| line.contains("oauth refresh failed") && line.contains("key=GONE"));
+    assert!(
+        permanent.clone().count() >= 1 && permanent.into_iter().all(|line| line.contains("permanent=true")),
+        "{log}"
+    );
+    for key in ["key=BUSY", "key=DOWN"] {
+        assert!(log.lines().any(|line| line.contains(key) && line.contains("permanent=false")), "{log}");
+    }
+    for secret in [PROVIDER_TEXT, "refresh-1", "access-0", "client-s3cret"] {
+        assert!(!log.contains(secret), "{secret} is in the log:\n{log}");
+    }
+    assert!(!contains(&scene.broker.stored_bytes(), PROVIDER_TEXT));
+    eventually("the row is written", || {
+        let rows =
+            scene.broker.cli(&["vault", "logs", "--vault", "default", "--json", "--status", "err"]).stdout;
+        let rows: Value = serde_json::from_str(&rows).unwrap();
+        rows["logs"][0]["error_code"] == "oauth_refresh_failed"
+            && rows["logs"][0]["matched_service"] == "the-api"
+    });
+}
+
+#[test]
+fn case_144_a_credential_that_was_never_connected_says_so() {
+    let scene = Scene::open(&[]);
+    let form = json!({"key": "TOKEN", "authorization_url": scene.origin.url(PROVIDER, "/authorize"),
+        "token_url": scene.token_url(), "client_id": "c"});
+    assert_eq!(scene.api("POST", "/v1/credentials/oauth/connect", &form).0, 200);
+    let mut stream = TcpStream::connect(scene.broker.proxy()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut send = |scene: &Scene| {
+        stream.write_all(scene.request("GET", "/v1/things").as_bytes()).unwrap();
+        read_answer(&mut stream)
+    };
+    for _ in 0..2 {
+        let (head, body) = send(&scene);
+        assert!(head.starts_with("HTTP/1.1 502 "), "{head}");
+        let document: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(
+            (&document["error"], &document["reason"]),
+            (&json!("oauth_not_connected"), &json!("oauth_not_connected"))
+        );
+        assert_eq!(
+            document["message"],
+            "OAuth credential is approved but not yet connected — complete the connection in the Agent Vault dashboard"
+        );
+    }
+    assert!(scene.origin.requests().is_empty());
+    // The same connection serves once there is a token.
+    let pasted = json!({"key": "TOKEN", "access_token": "pasted"});
+    assert_eq!(scene.api("POST", "/v1/credentials/oauth/tokens", &pasted).0, 200);
+    assert_eq!(send(&scene).1, "api saw Bearer pasted");
+}
+
+#[test]
+fn case_145_what_cannot_or_need_not_be_renewed_is_sent_as_it_is() {
+    let scene = Scene::open(&[]);
+    // An expiry that is not known.
+    scene.will_grant(json!({"access_token": "access-a"}));
+    let form = json!({"key": "TOKEN", "refresh_token": "refresh-0", "token_url": scene.token_url(), "client_id": "c"});
+    assert_eq!(scene.api("POST", "/v1/credentials/oauth/tokens", &form).0, 200);
+    scene.expect_sent("GET", "access-a");
+    assert_eq!(scene.forms().len(), 1, "the trial");
+
+    // No refresh token.
+    let pasted = json!({"key": "PASTED", "access_token": "pasted"});
+    assert_eq!(scene.api("POST", "/v1/credentials/oauth/tokens", &pasted).0, 200);
+    let entry = scene.entry("PASTED");
+    assert_eq!((&entry["token_url"], &entry["client_id"]), (&json!("manual"), &json!("manual")));
+    let services = json!({"services": [{"name": "the-api", "host": API, "auth": {"type": "bearer", "token": "PASTED"}}]});
+    let set = ["vault", "service", "set", "-f", "-", "--vault", "default"];
+    scene.broker.cli_with_stdin(&set, &services.to_string());
+    scene.expect_sent("GET", "pasted");
+    scene.script(|script| script.revoked.push("pasted".to_owned()));
+    assert!(scene.send("GET", "/v1/things").0.starts_with("HTTP/1.1 401 "));
+    assert_eq!((scene.forms().len(), scene.arrived().len()), (1, 3));
+}
+
+#[test]
+fn case_146_the_client_proves_itself_the_way_it_was_configured() {
+    let scene = Scene::open(&[]);
+    let basic = "Basic dGhlLWNsaWVudDpjbGllbnQtczNjcmV0";
+    for (key, secret, method, authorization, in_form) in [
+        ("BASIC", Some("client-s3cret"), Some("client_secret_basic"), Some(basic), false),
+        ("POST", Some("client-s3cret"), Some("client_secret_post"), None, true),
+        ("DEFAULT", Some("client-s3cret"), None, None, true),
+        ("PUBLIC", None, None, None, false),
+        ("PUBLIC_BASIC", None, Some("client_secret_basic"), None, false),
+    ] {
+        let form = json!({"key": key, "refresh_token": "r", "token_url": scene.token_url(),
+            "client_id": "the-client", "client_secret": secret, "token_auth_method": method});
+        assert_eq!(scene.api("POST", "/v1/credentials/oauth/tokens", &form).0, 200, "{key}");
+        let call = scene.origin.last();
+        let sent = String::from_utf8(call.body.clone()).unwrap();
+        assert_eq!(call.field("authorization"), authorization, "{key}");
+        assert_eq!(sent.contains("client_secret=client-s3cret"), in_form, "{key}: {sent}");
+        assert!(!sent.contains("client_secret=") || in_form, "{key}: {sent}");
+        assert_eq!(field(&sent, "client_id"), "the-client");
+        assert_eq!(call.field("content-type"), Some("application/x-www-form-urlencoded"));
+        assert_eq!(call.field("accept"), Some("application/json"));
+    }
+}
+
+#[test]
+fn a_token_endpoint_is_reached_by_the_same_rules_as_an_upstream() {
+    let scene =
+        Scene::open(&[("AGENT_VAULT_ALLOW_PRIVATE_RANGES", "false"), ("HTTPS_PROXY", "http://127.0.0.1:1")]);
+    let refused = |token_url: &str| {
+        let form = json!({"key": "TOKEN", "refresh_token": "r", "token_url": token_url, "client_id": "c"});
+        let (status, answer) = scene.api("POST", "/v1/credentials/oauth/tokens", &form);
+        assert_eq!(status, 400, "{answer}");
+        answer["error"]
+            .as_str()
+            .unwrap()
+            .replace("The refresh token was not accepted: oauth: token endpoint: ", "")
+    };
+    let blocked = "its address is blocked by the network policy";
+    assert_eq!(refused(&scene.token_url()), blocked);
+    assert_eq!(refused("http://169.254.169.254/latest"), blocked);
+    assert!(scene.origin.requests().is_empty());
 }

@@ -44,6 +44,8 @@ pub(super) enum Error {
     PlainHttp,
     Rules(SnapshotUnavailable),
     CredentialNotFound,
+    OauthNotConnected,
+    OauthRefreshFailed,
     UnsafeValue,
     /// The service signs AWS requests and this one bears no signature to take the scope from.
     NotSigned,
@@ -121,6 +123,8 @@ impl Error {
             Self::Rules(SnapshotUnavailable::Corrupt) => Kind::Internal,
             Self::Rules(SnapshotUnavailable::Unreadable) => Kind::RulesUnreadable,
             Self::CredentialNotFound => Kind::CredentialNotFound,
+            Self::OauthNotConnected => Kind::OauthNotConnected,
+            Self::OauthRefreshFailed => Kind::OauthRefreshFailed,
             Self::UnsafeValue => Kind::CredentialUnsafe,
             Self::NotSigned => Kind::AwsNotSigned,
             Self::UnknownSignature => Kind::AwsSignatureUnknown,
@@ -227,6 +231,14 @@ impl Error {
             Self::CredentialNotFound => {
                 broker("A required credential could not be resolved; check vault configuration".to_owned())
             }
+            Self::OauthNotConnected => broker(
+                "OAuth credential is approved but not yet connected — complete the connection in the Agent Vault \
+                 dashboard"
+                    .to_owned(),
+            ),
+            Self::OauthRefreshFailed => broker(
+                "OAuth token expired and refresh failed — reconnect in the Agent Vault dashboard".to_owned(),
+            ),
             Self::UnsafeValue => broker(
                 "A credential cannot stand in a header field (it has a line break or a control character); store \
                  it again without"
@@ -289,7 +301,13 @@ impl Error {
     fn has_help(&self) -> bool {
         matches!(
             self,
-            Self::NoMatch | Self::Disabled | Self::CredentialNotFound | Self::UnsafeValue | Self::PlainHttp
+            Self::NoMatch
+                | Self::Disabled
+                | Self::CredentialNotFound
+                | Self::OauthNotConnected
+                | Self::OauthRefreshFailed
+                | Self::UnsafeValue
+                | Self::PlainHttp
         )
     }
 }

@@ -14,6 +14,7 @@ use super::body::{Body, Outgoing, TooLong};
 use super::error::{Circumstances, Error};
 use super::judge;
 use super::record::Record;
+use super::renewal;
 use super::resign::Resign;
 use super::rewrite::{self, Outbound, ResponseFraming};
 use super::upload::Upload;
@@ -30,7 +31,7 @@ use crate::net::duplex::{self, Course, Direction, Everything, Fault, Step, Until
 use crate::peer;
 use crate::vault::scope::Scope;
 use crate::vault::service::Surface;
-use crate::vault::{Prepared, Scheme};
+use crate::vault::{Prepared, Scheme, Snapshot};
 
 /// Longest silence inside a body, either way. No total: a stream may live for hours.
 const BODY_IDLE: Duration = Duration::from_secs(10 * 60);
@@ -145,41 +146,81 @@ fn run(
     }
     judge::method(head.method())?;
     let snapshot = proxy.directory.snapshot(route.scope).map_err(Error::Rules)?;
+    let snapshot = renewal::before_sending(proxy, route, snapshot, record)?;
     let judged = judge::target(&snapshot, route.target, route.scheme, route.raw_path());
     if let Some(compiled) = judged.compiled {
         record.matched(compiled.service());
     }
     let prepared = judged.outcome?.unwrap_or(&NOTHING);
     let is_upgrade = websocket::is_upgrade(head) && framing == Framing::Empty;
-    let limit = proxy.limits.max_request_bytes;
-    let resign = Resign::plan(head, prepared)?;
-    let mut upload = Upload::prepare(client, head, framing, prepared, limit, resign.need())?;
-    let outbound = Outbound {
-        head,
-        target: route.target,
-        scheme: route.scheme,
-        path: route.path,
-        prepared,
-        framing: upload.framing,
-        is_continued: upload.is_continued,
-        is_upgrade,
-    };
-    // It holds the credential.
-    let mut outgoing = Zeroizing::new(Vec::with_capacity(4096));
-    outbound.write(&mut outgoing, &resign.sign(&outbound, &mut upload)?);
+    let request = Request { proxy, head, route, framing, is_upgrade };
+    let mut ready = request.ready(client, prepared)?;
     let key = Key {
         scheme: route.scheme,
         target: route.target.clone(),
         vault_id: Arc::clone(&route.scope.vault_id),
     };
-    let mut attempt = Attempt { proxy, head, prepared, is_upgrade, key: &key, record, has_heard: false };
+    let mut attempt = Attempt { proxy, head, is_upgrade, key: &key, record, has_heard: false };
     let upstream = proxy.upstreams.checkout(&key)?;
     let can_replay = upstream.is_reused && is_replayable(head.method(), framing);
-    match attempt.run(client, upstream, &outgoing, &mut upload) {
+    let answered = match attempt.ask(client, upstream, &mut ready) {
         Err(Error::UpstreamClosed) if can_replay && !attempt.has_heard => {
-            attempt.run(client, proxy.upstreams.open(&key)?, &outgoing, &mut upload)
+            attempt.ask(client, proxy.upstreams.open(&key)?, &mut ready)?
         }
-        other => other,
+        other => other?,
+    };
+    if answered.response.status() == 401
+        && request.is_repeatable()
+        && let Some(renewed) = renewal::after_refusal(proxy, route, &snapshot)
+    {
+        return attempt.repeat(client, &request, &renewed, answered);
+    }
+    attempt.deliver(client, answered)
+}
+
+/// What the client asks for, as it can be sent more than once.
+struct Request<'a> {
+    proxy: &'a Proxy,
+    head: &'a RequestHead,
+    route: &'a Route<'a>,
+    framing: Framing,
+    is_upgrade: bool,
+}
+
+/// A request ready to go out.
+struct Ready<'p> {
+    prepared: &'p Prepared,
+    /// The head. It holds the credential.
+    outgoing: Zeroizing<Vec<u8>>,
+    upload: Upload<'p>,
+}
+
+impl Request<'_> {
+    /// Writes the head, and looks at the body as far as that needs it.
+    fn ready<'p>(&self, client: &mut dyn Channel, prepared: &'p Prepared) -> Result<Ready<'p>, Error> {
+        let Self { proxy, head, route, framing, is_upgrade } = *self;
+        let limit = proxy.limits.max_request_bytes;
+        let resign = Resign::plan(head, prepared)?;
+        let mut upload = Upload::prepare(client, head, framing, prepared, limit, resign.need())?;
+        let outbound = Outbound {
+            head,
+            target: route.target,
+            scheme: route.scheme,
+            path: route.path,
+            prepared,
+            framing: upload.framing,
+            is_continued: upload.is_continued,
+            is_upgrade,
+        };
+        let mut outgoing = Zeroizing::new(Vec::with_capacity(4096));
+        outbound.write(&mut outgoing, &resign.sign(&outbound, &mut upload)?);
+        Ok(Ready { prepared, outgoing, upload })
+    }
+
+    /// Whether it may be sent once more with another credential (contract D.9).
+    fn is_repeatable(&self) -> bool {
+        let is_bodiless = matches!(self.framing, Framing::Empty | Framing::Length(0));
+        matches!(self.head.method(), "GET" | "HEAD") && is_bodiless && !self.is_upgrade
     }
 }
 
@@ -190,11 +231,10 @@ fn is_replayable(method: &str, framing: Framing) -> bool {
         && matches!(framing, Framing::Empty | Framing::Length(0))
 }
 
-/// One request on one upstream connection.
+/// One request on its way to an upstream and back.
 struct Attempt<'a, 'r> {
     proxy: &'a Proxy,
     head: &'a RequestHead,
-    prepared: &'a Prepared,
     is_upgrade: bool,
     key: &'a Key,
     record: &'a mut Record<'r>,
@@ -202,14 +242,24 @@ struct Attempt<'a, 'r> {
     has_heard: bool,
 }
 
+/// A response whose head is in hand. The request's body may still be on its way.
+struct Answered<'u> {
+    upstream: Upstream,
+    response: ResponseHead,
+    prepared: &'u Prepared,
+    outgoing: &'u [u8],
+    up: Direction<'u>,
+}
+
 impl Attempt<'_, '_> {
-    fn run(
+    /// Sends the request and waits for the head of the response.
+    fn ask<'u>(
         &mut self,
         client: &mut dyn Channel,
         mut upstream: Upstream,
-        outgoing: &[u8],
-        upload: &mut Upload<'_>,
-    ) -> Result<Ended, Error> {
+        ready: &'u mut Ready<'_>,
+    ) -> Result<Answered<'u>, Error> {
+        let Ready { prepared, outgoing, upload } = ready;
         let channel = &mut *upstream.channel;
         let sent = channel.send(outgoing).and_then(|()| upload.send_window(channel));
         sent.map_err(|_| Error::UpstreamClosed)?;
@@ -227,10 +277,42 @@ impl Attempt<'_, '_> {
         );
         self.has_heard = awaited.interims > 0 || !channel.received().is_empty();
         done.map_err(before_head)?;
+        Ok(Answered { upstream, response: awaited.head, prepared, outgoing, up })
+    }
 
-        let response = &awaited.head;
+    /// Sends a request that was refused once more, if it goes out differently by these rules; the first
+    /// answer is kept until the second is in hand.
+    fn repeat(
+        &mut self,
+        client: &mut dyn Channel,
+        request: &Request<'_>,
+        renewed: &Snapshot,
+        first: Answered<'_>,
+    ) -> Result<Ended, Error> {
+        let route = request.route;
+        let judged = judge::target(renewed, route.target, route.scheme, route.raw_path());
+        let Ok(Some(prepared)) = judged.outcome else { return self.deliver(client, first) };
+        let Ok(mut ready) = request.ready(client, prepared) else { return self.deliver(client, first) };
+        if *ready.outgoing == first.outgoing {
+            return self.deliver(client, first);
+        }
+        let upstream = self.proxy.upstreams.open(self.key);
+        match upstream.and_then(|upstream| self.ask(client, upstream, &mut ready)) {
+            Ok(second) => {
+                drop(first);
+                self.deliver(client, second)
+            }
+            Err(_) => self.deliver(client, first),
+        }
+    }
+
+    /// Passes a response on to the client.
+    fn deliver(&mut self, client: &mut dyn Channel, answered: Answered<'_>) -> Result<Ended, Error> {
+        let Answered { mut upstream, response, prepared, mut up, .. } = answered;
+        let response = &response;
+        let channel = &mut *upstream.channel;
         if response.status() == 101 {
-            return self.switch(client, channel, response);
+            return self.switch(client, channel, response, prepared);
         }
         let framing =
             Framing::of_response(response, self.head.method()).map_err(|_| Error::UpstreamMalformed)?;
@@ -275,12 +357,13 @@ impl Attempt<'_, '_> {
         client: &mut dyn Channel,
         upstream: &mut dyn Channel,
         response: &ResponseHead,
+        prepared: &Prepared,
     ) -> Result<Ended, Error> {
         let mut out = Vec::with_capacity(512);
         rewrite::switching(&mut out, response);
         client.send(&out).map_err(|_| Error::ClientGone)?;
         self.record.finish(self.proxy, response.status(), None);
-        let substitutions = &self.prepared.substitutions;
+        let substitutions = &prepared.substitutions;
         let (mut frames, mut bytes) = (Frames::new(substitutions), Everything);
         let course: &mut dyn Course =
             if substitutions.covers(Surface::Websocket) { &mut frames } else { &mut bytes };

@@ -116,7 +116,7 @@ fn service_json(service: &Service, missing: Option<&AttachError>, sets: &[Value]
         "credentials": service.credential_keys(),
         "missing_credential": missing.and_then(|error| match error {
             AttachError::CredentialNotFound(key) => Some(key),
-            AttachError::UnsafeValue(_) => None,
+            AttachError::NotConnected(_) | AttachError::UnsafeValue(_) => None,
         }),
         "sets": sets,
         "substitutions": substitutions,

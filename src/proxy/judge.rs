@@ -47,6 +47,7 @@ pub(super) fn target<'s>(
 fn prepared(compiled: &Compiled) -> Result<&Prepared, Error> {
     compiled.prepared().map_err(|error| match error {
         AttachError::CredentialNotFound(_) => Error::CredentialNotFound,
+        AttachError::NotConnected(_) => Error::OauthNotConnected,
         AttachError::UnsafeValue(_) => Error::UnsafeValue,
     })
 }

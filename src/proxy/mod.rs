@@ -17,6 +17,7 @@ mod judge;
 mod permits;
 pub mod reasons;
 mod record;
+mod renewal;
 mod resign;
 mod rewrite;
 mod tiers;

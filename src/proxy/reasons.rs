@@ -54,6 +54,8 @@ pub(super) enum Kind {
     PlainHttp,
     Internal,
     CredentialNotFound,
+    OauthNotConnected,
+    OauthRefreshFailed,
     CredentialUnsafe,
     AwsNotSigned,
     AwsSignatureUnknown,
@@ -71,7 +73,7 @@ pub(super) enum Kind {
 }
 
 /// All reasons.
-pub static TABLE: [Reason; 41] = [
+pub static TABLE: [Reason; 43] = [
     Reason {
         kind: Kind::MalformedRequest,
         name: "malformed_request",
@@ -297,6 +299,22 @@ pub static TABLE: [Reason; 41] = [
         remedy: "set it: agent-vault vault credential set KEY",
     },
     Reason {
+        kind: Kind::OauthNotConnected,
+        name: "oauth_not_connected",
+        statuses: &[502],
+        log_code: "oauth_not_connected",
+        meaning: "the OAuth credential is configured and has no access token yet",
+        remedy: "have a member of the vault complete the connection",
+    },
+    Reason {
+        kind: Kind::OauthRefreshFailed,
+        name: "oauth_refresh_failed",
+        statuses: &[502],
+        log_code: "oauth_refresh_failed",
+        meaning: "the OAuth access token has expired and its token endpoint gave no new one",
+        remedy: "see the credential's last error; if the refresh token is no good any more, connect again",
+    },
+    Reason {
         kind: Kind::CredentialUnsafe,
         name: "credential_unsafe",
         statuses: &[502],
@@ -447,12 +465,14 @@ impl Counters {
 mod tests {
     use super::*;
 
-    /// What a row may say in the request log (contract F.1).
-    const LOG_CODES: [&str; 11] = [
+    /// What a row may say in the request log (contract D.12, F.1).
+    const LOG_CODES: [&str; 13] = [
         "",
         "internal",
         "no_match",
         "credential_not_found",
+        "oauth_not_connected",
+        "oauth_refresh_failed",
         "request_too_large",
         "request_read_error",
         "upstream_error",

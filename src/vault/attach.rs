@@ -26,6 +26,8 @@ pub struct InjectedField {
 pub enum AttachError {
     /// A credential the service names does not exist or cannot be opened.
     CredentialNotFound(String),
+    /// An OAuth credential was configured and never connected: it has no access token.
+    NotConnected(String),
     /// The value cannot stand in a header field: it has a line break or a control byte.
     UnsafeValue(String),
 }

@@ -21,7 +21,7 @@ use crate::authority::Authority;
 use crate::secret::Secret;
 use attach::{AttachError, Attachment, InjectedField};
 use matcher::{Found, Matcher};
-use oauth::{Readiness, Stale, Token, Tokens};
+use oauth::{Stale, Token, Tokens};
 use service::{Auth, Service};
 use substitute::Substitutions;
 
@@ -140,6 +140,9 @@ impl Snapshot {
             let keys = compiled.service.credential_keys().into_iter();
             let known = keys.filter_map(|key| Some((key.to_owned(), tokens.get(key)?.clone())));
             compiled.tokens = Tokens::new(known.collect());
+            if let Some(key) = compiled.tokens.unconnected() {
+                compiled.prepared = Err(AttachError::NotConnected(key.to_owned()));
+            }
         }
         self
     }
@@ -192,14 +195,14 @@ impl Compiled {
         self.prepared.as_ref()
     }
 
-    /// Whether the access tokens it uses, if any, can be used.
-    pub fn readiness(&self, now: SystemTime) -> Readiness {
-        self.tokens.readiness(now)
+    /// The access tokens it uses that are to be renewed before they are sent.
+    pub fn expiring(&self, now: SystemTime) -> Vec<Stale> {
+        self.tokens.expiring(now)
     }
 
     /// Whether an access token it uses is past its end, though it could have been renewed.
     pub fn has_expired(&self, now: SystemTime) -> bool {
-        self.tokens.have_expired(now)
+        self.tokens.has_expired(now)
     }
 
     /// The access tokens it uses that can be renewed.
