@@ -13,6 +13,7 @@ use crate::http1::body::{BodyError, BodyReader};
 use crate::http1::chunked::Piece;
 use crate::http1::framing::Framing;
 use crate::http1::head::{Fields, RequestHead, Version};
+use crate::log_event;
 use crate::net::Deadline;
 use crate::net::channel::{Channel, Receive};
 use crate::vault::Prepared;
@@ -184,6 +185,7 @@ fn replacing(fields: &Fields, framing: Framing, prepared: &Prepared) -> Option<S
         return None;
     }
     if fields.first("content-encoding").is_some_and(|coding| !coding.eq_ignore_ascii_case(b"identity")) {
+        log_event!(Warn, "compressed body not looked into for placeholders");
         return None;
     }
     let media_type = fields.first("content-type").unwrap_or_default().to_ascii_lowercase();
