@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::digest::{SHA256, digest};
 use rusqlite::OptionalExtension as _;
 
-use super::{Config, Edit, Occasion, Place};
+use super::{Config, Edit, Occasion, Place, revision_from};
 use crate::secret::Secret;
 use crate::store::fresh::{self, TokenKind};
 use crate::store::{Error, Stale, Store, Timestamp};
@@ -34,6 +34,7 @@ pub struct Returned {
     vault_id: String,
     verifier: Option<String>,
     redirect_uri: String,
+    revision: u64,
 }
 
 /// Why a consent gave no tokens.
@@ -78,8 +79,12 @@ impl Store {
         self.change(Stale::Nothing, |transaction| {
             let found = transaction
                 .query_row(
-                    "SELECT s.vault_id, v.name, s.credential_key, s.code_verifier, s.redirect_url, s.expires_at
-                     FROM credential_oauth_states s JOIN vaults v ON v.id = s.vault_id
+                    "SELECT s.vault_id, v.name, s.credential_key, s.code_verifier, s.redirect_url, o.revision,
+                         s.expires_at
+                     FROM credential_oauth_states s
+                     JOIN vaults v ON v.id = s.vault_id
+                     JOIN credential_oauth o
+                         ON o.vault_id = s.vault_id AND o.credential_key = s.credential_key
                      WHERE s.state_hash = ?1",
                     [&hash],
                     |row| {
@@ -89,8 +94,9 @@ impl Store {
                             key: row.get(2)?,
                             verifier: row.get(3)?,
                             redirect_uri: row.get(4)?,
+                            revision: revision_from(row, 5)?,
                         };
-                        Ok((returned, row.get::<_, Timestamp>(5)?))
+                        Ok((returned, row.get::<_, Timestamp>(6)?))
                     },
                 )
                 .optional()?;
@@ -102,7 +108,9 @@ impl Store {
     /// Exchanges the code that came with a consent for tokens and stores them.
     pub fn connect(&self, returned: &Returned, code: &Secret) -> Result<Result<(), NotConnected>, Error> {
         let Returned { vault_id, key, verifier, redirect_uri, .. } = returned;
-        let Some(stored) = self.stored(vault_id, key)? else { return Ok(Err(NotConnected::Changed)) };
+        // A code is sent only where the person who consented was told it would go.
+        let stored = self.stored(vault_id, key)?.filter(|stored| stored.revision == returned.revision);
+        let Some(stored) = stored else { return Ok(Err(NotConnected::Changed)) };
         let grant = Grant::Code { code, redirect_uri, verifier: verifier.as_deref() };
         let granted = match self.ask_for_tokens(&stored.client, &grant) {
             Ok(granted) => granted,
@@ -172,6 +180,20 @@ mod tests {
         let late = begin(&store, "https://id.example.com/token", Edit::Clear, now);
         assert!(store.take_consent(&late.state, now.plus(LIFE + Duration::from_secs(1))).unwrap().is_none());
         assert!(store.take_consent(&Secret::from("av_oast_x"), now).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_consent_ends_with_the_configuration_it_was_given_for() {
+        let (_dir, store) = scratch();
+        let now = Timestamp::now();
+        let first = begin(&store, "https://a.example.com/token", Edit::Clear, now);
+        let second = begin(&store, "https://b.example.com/token", Edit::Clear, now);
+        assert!(store.take_consent(&first.state, now).unwrap().is_none());
+        // Taken before the change, used after it.
+        let taken = store.take_consent(&second.state, now).unwrap().unwrap();
+        begin(&store, "https://c.example.com/token", Edit::Clear, now);
+        let outcome = store.connect(&taken, &Secret::from("code")).unwrap();
+        assert!(matches!(outcome, Err(NotConnected::Changed)), "{outcome:?}");
     }
 
     #[test]

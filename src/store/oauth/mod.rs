@@ -314,6 +314,11 @@ impl Store {
                 ":now": now,
             },
         )?;
+        // A consent is given for a configuration and ends with it.
+        transaction.execute(
+            "DELETE FROM credential_oauth_states WHERE vault_id = ?1 AND credential_key = ?2",
+            (vault_id, key),
+        )?;
         self.edit_secret(transaction, place, CLIENT_SECRET, client_secret)
     }
 
@@ -444,11 +449,15 @@ fn record_from(row: &Row<'_>) -> rusqlite::Result<(String, Record)> {
         last_refreshed_at: row.get(10)?,
         last_error: row.get(11)?,
         last_error_at: row.get(12)?,
-        revision: u64::try_from(row.get::<_, i64>(13)?).unwrap_or(0),
+        revision: revision_from(row, 13)?,
         has_client_secret: sealed_from(row, SECRETS_AT)?.is_some(),
         has_refresh_token: sealed_from(row, SECRETS_AT + 2)?.is_some(),
     };
     Ok((row.get(0)?, record))
+}
+
+fn revision_from(row: &Row<'_>, at: usize) -> rusqlite::Result<u64> {
+    row.get::<_, i64>(at).map(|revision| u64::try_from(revision).unwrap_or(0))
 }
 
 fn sealed_from(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Sealed>> {
@@ -465,5 +474,124 @@ impl ToSql for ClientAuth {
 impl FromSql for ClientAuth {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         Self::parse(value.as_str()?).ok_or(FromSqlError::InvalidType)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::store::scratch;
+    use crate::store::vaults::DEFAULT_ID;
+    use crate::vault::oauth::Stale as StaleToken;
+    use crate::vault::oauth::call::{Answer, Call};
+    use crate::vault::scope::{Actor, Directory as _, RefreshFailed, Role, Scope};
+
+    const URL: &str = "https://id.example.com/token";
+
+    /// Grants `access-N` for every call, after it has done what the test wants done meanwhile.
+    struct Endpoint {
+        forms: Arc<Mutex<Vec<String>>>,
+        meanwhile: Box<dyn Fn() + Send + Sync>,
+    }
+
+    impl TokenEndpoint for Endpoint {
+        fn post(&self, call: &Call) -> Result<Answer, Fault> {
+            let mut forms = self.forms.lock().unwrap();
+            forms.push(call.form.expose_str().unwrap().to_owned());
+            (self.meanwhile)();
+            let body = format!(r#"{{"access_token":"access-{}","expires_in":3600}}"#, forms.len());
+            Ok(Answer { status: 200, body: body.into_bytes().into() })
+        }
+    }
+
+    fn config(token_url: &str) -> Config {
+        Config {
+            authorization_url: None,
+            token_url: token_url.to_owned(),
+            client_id: "c".to_owned(),
+            scopes: Some("read, write".to_owned()),
+            scope_separator: ",".to_owned(),
+            disable_pkce: false,
+            client_auth: ClientAuth::Post,
+        }
+    }
+
+    fn paste(store: &Store, token_url: &str, refresh_token: Edit) {
+        let tokens = NewTokens {
+            config: &config(token_url),
+            client_secret: Edit::Keep,
+            access_token: Secret::from("access-0"),
+            refresh_token,
+            expires_at: Some(Timestamp::now().plus(Duration::from_secs(60))),
+        };
+        store.set_oauth_tokens(DEFAULT_ID, "KEY", tokens, Timestamp::now()).unwrap();
+    }
+
+    fn refresh(store: &Store, revision: u64) -> Result<(), RefreshFailed> {
+        let scope = Scope {
+            actor: Actor::Minted("t".into()),
+            vault_id: DEFAULT_ID.into(),
+            vault_name: "default".into(),
+            role: Role::Proxy,
+        };
+        store.refresh(&scope, &[StaleToken { key: "KEY".to_owned(), revision }]).map(drop)
+    }
+
+    fn record(store: &Store) -> Record {
+        store.oauth_record(DEFAULT_ID, "KEY").unwrap().unwrap()
+    }
+
+    fn access_token(store: &Store) -> String {
+        let token = store.credential(DEFAULT_ID, "KEY").unwrap().unwrap();
+        token.expose_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn who_comes_late_finds_the_token_renewed() {
+        let (_dir, store) = scratch();
+        let forms = Arc::<Mutex<Vec<String>>>::default();
+        let endpoint = Endpoint { forms: Arc::clone(&forms), meanwhile: Box::new(|| {}) };
+        store.set_token_endpoint(Box::new(endpoint));
+        paste(&store, URL, Edit::Set(Secret::from("refresh-0")));
+        let revision = record(&store).revision;
+        assert_eq!(refresh(&store, revision), Ok(()));
+        assert_eq!(refresh(&store, revision), Ok(()));
+        let form = "grant_type=refresh_token&refresh_token=refresh-0&scope=read+write&client_id=c";
+        assert_eq!(*forms.lock().unwrap(), [form]);
+        assert_eq!(access_token(&store), "access-1");
+        assert_eq!(record(&store).revision, revision + 1);
+    }
+
+    #[test]
+    fn a_refresh_token_is_not_sent_to_another_endpoint() {
+        let (_dir, store) = scratch();
+        paste(&store, URL, Edit::Set(Secret::from("refresh-0")));
+        paste(&store, URL, Edit::Keep);
+        assert!(record(&store).has_refresh_token);
+        paste(&store, "https://elsewhere.example.com/token", Edit::Keep);
+        assert!(!record(&store).has_refresh_token);
+        assert_eq!(refresh(&store, record(&store).revision), Err(RefreshFailed));
+    }
+
+    #[test]
+    fn a_value_set_during_a_renewal_stays() {
+        let (_dir, store) = scratch();
+        let store = Arc::new(store);
+        let meanwhile = {
+            let store = Arc::downgrade(&store);
+            Box::new(move || {
+                let values = BTreeMap::from([("KEY".to_owned(), Secret::from("by-hand"))]);
+                store.upgrade().unwrap().set_credentials(DEFAULT_ID, &values, Timestamp::now()).unwrap();
+            })
+        };
+        store.set_token_endpoint(Box::new(Endpoint { forms: Arc::default(), meanwhile }));
+        paste(&store, URL, Edit::Set(Secret::from("refresh-0")));
+        assert_eq!(refresh(&store, record(&store).revision), Ok(()));
+        assert_eq!(access_token(&store), "by-hand");
+        assert!(record(&store).expires_at.is_none());
     }
 }
