@@ -12,7 +12,7 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use serde_json::{Value, json};
 use support::rig::read_answer;
-use support::{Broker, Origin, PATIENCE, Received, contains, eventually};
+use support::{Broker, Origin, PATIENCE, Received, contains, eventually, run};
 
 const API: &str = "api.example.test";
 const PROVIDER: &str = "id.example.test";
@@ -379,6 +379,20 @@ fn case_115_a_refused_token_is_renewed_once_and_the_request_sent_once_more() {
     assert_eq!(scene.arrived().len(), 7);
 }
 
+/// The renewal before the request failed, so the one after the refusal is the only one that gives a token.
+#[test]
+fn case_115_a_token_near_its_end_is_renewed_when_it_is_refused() {
+    let scene = Scene::open(&[]);
+    scene.connect_for("TOKEN", "access-0", 60);
+    scene.script(|script| {
+        script.revoked.push("access-0".to_owned());
+        script.answers.push_back((503, json!(PROVIDER_TEXT)));
+    });
+    scene.expect_sent("GET", "access-1");
+    assert_eq!(scene.arrived(), ["access-0", "access-1"]);
+    assert_eq!(scene.forms().len(), 3);
+}
+
 /// A static credential, and a service that attaches nothing, get the 401 as it is.
 #[test]
 fn case_115_only_oauth_credentials_are_renewed() {
@@ -623,4 +637,39 @@ fn a_token_endpoint_is_reached_by_the_same_rules_as_an_upstream() {
     assert_eq!(refused(&scene.token_url()), blocked);
     assert_eq!(refused("http://169.254.169.254/latest"), blocked);
     assert!(scene.origin.requests().is_empty());
+}
+
+#[test]
+fn an_operator_connects_at_the_command_line() {
+    let scene = Scene::open(&[]);
+    let oauth = |verb: &str, more: &[&str], stdin: &str| {
+        let words = ["vault", "credential", "oauth", verb, "TOKEN", "--vault", "default"];
+        run(&mut scene.broker.operator(&[&words, more].concat()), stdin.as_bytes())
+    };
+    let token_url = scene.token_url();
+    let client = ["--token-url", &token_url, "--client-id", "the-client"];
+    let authorize = scene.origin.url(PROVIDER, "/authorize");
+    let consent =
+        ["--authorization-url", &authorize, "--scopes", "read", "--no-pkce", "--client-secret", "-"];
+    let shown = oauth("connect", &[&client[..], &consent].concat(), "client-s3cret\n").expect_success();
+    let url = shown.stdout.trim_end();
+    assert_eq!(parameter(url, "scope"), "read");
+    assert!(url.starts_with(&authorize) && !url.contains("code_challenge"), "{url}");
+    assert_eq!(oauth("status", &[], "").expect_success().stdout, "not connected\n");
+
+    let wrong = oauth("set-tokens", &["--access-token", "-", "--refresh-token", "-"], "x");
+    assert_eq!(
+        (wrong.code(), wrong.stderr.lines().next()),
+        (Some(2), Some("only one value can be read from stdin"))
+    );
+    let set = oauth("set-tokens", &[&client[..], &["--refresh-token", "-"]].concat(), "refresh-0\n");
+    assert!(set.expect_success().stdout.contains("Connected TOKEN"));
+    let form = scene.forms().pop().unwrap();
+    // The client secret was stored for this very endpoint.
+    assert_eq!(
+        (field(&form, "refresh_token"), field(&form, "client_secret")),
+        ("refresh-0", "client-s3cret")
+    );
+    assert!(oauth("status", &[], "").expect_success().stdout.starts_with("connected since 20"));
+    scene.expect_sent("GET", "access-1");
 }

@@ -44,6 +44,7 @@ const TABLE: &[&[Verb]] = &[
     operator::logs::VERBS,
     operator::explain::VERBS,
     operator::credential::VERBS,
+    operator::oauth::VERBS,
     operator::service::VERBS,
     operator::grant::VERBS,
     operator::agent::VERBS,

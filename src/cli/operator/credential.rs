@@ -134,7 +134,8 @@ struct Given {
     place: Place,
 }
 
-enum Place {
+/// Where a value is.
+pub(super) enum Place {
     Word(Secret),
     Stdin,
     File(String),
@@ -163,7 +164,8 @@ impl Given {
 }
 
 impl Place {
-    fn read(self, key: &str) -> Result<Secret, Failure> {
+    /// Reads the value; `key` stands in messages for it.
+    pub(super) fn read(self, key: &str) -> Result<Secret, Failure> {
         match self {
             Self::Word(value) => Ok(value),
             Self::Stdin => ask::stdin(),

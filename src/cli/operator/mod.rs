@@ -13,6 +13,7 @@ mod document;
 pub(super) mod explain;
 pub(super) mod grant;
 pub(super) mod logs;
+pub(super) mod oauth;
 pub(super) mod service;
 pub(super) mod vault;
 mod yaml;
