@@ -7,7 +7,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::digest::{SHA256, digest};
 use rusqlite::OptionalExtension as _;
 
-use super::{Config, Edit, Occasion, Place, revision_from};
+use super::record::revision_from;
+use super::{Config, Edit, Occasion, Place};
 use crate::secret::Secret;
 use crate::store::fresh::{self, TokenKind};
 use crate::store::{Error, Stale, Store, Timestamp};
