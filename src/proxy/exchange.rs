@@ -3,66 +3,43 @@
 //! judge → rewrite → upstream → send → response head → body, with both directions open throughout: an
 //! upstream may answer before it has the whole body, and interim responses pass as they come.
 
-use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
 use super::Proxy;
-use super::body::{Body, Outgoing, TooLong};
-use super::error::{Circumstances, Error};
+use super::awaited::{HeadCourse, before_head, in_body};
+use super::body::{Body, Outgoing};
+use super::error::Error;
 use super::judge;
 use super::record::Record;
+use super::refusal::{ANSWER_TIME, LINGER_TIME, Refused, after_refusal, refuse};
 use super::renewal;
 use super::resign::Resign;
 use super::rewrite::{self, Outbound, ResponseFraming};
+use super::route::Route;
 use super::upload::Upload;
 use super::upstream::{Key, Upstream};
 use super::websocket::{self, Frames};
-use crate::authority::Authority;
-use crate::http1::body::{BodyError, BodyReader};
+use crate::http1::body::BodyReader;
 use crate::http1::framing::Framing;
 use crate::http1::head::{RequestHead, ResponseHead, Version};
 use crate::http1::respond::After;
 use crate::net::Deadline;
 use crate::net::channel::Channel;
-use crate::net::duplex::{self, Course, Direction, Everything, Fault, Step, Until};
+use crate::net::duplex::{self, Course, Direction, Everything, Until};
 use crate::peer;
-use crate::vault::scope::Scope;
 use crate::vault::service::Surface;
-use crate::vault::{Prepared, Scheme, Snapshot};
+use crate::vault::{Prepared, Snapshot};
 
 /// Longest silence inside a body, either way. No total: a stream may live for hours.
 const BODY_IDLE: Duration = Duration::from_secs(10 * 60);
-/// How long a client may take to take an answer of ours.
-const ANSWER_TIME: Duration = Duration::from_secs(10);
-/// How long the rest of an unread request is waited out after an answer.
-const LINGER_TIME: Duration = Duration::from_secs(2);
 
 /// Longest silence on a WebSocket, both ways.
 const WEBSOCKET_IDLE: Duration = Duration::from_secs(10 * 60);
-/// Most interim responses to one request: one every few seconds while a server works for minutes. Each
-/// counts as a sign of life, so without a bound they would hold a thread for ever.
-const MAX_INTERIMS: usize = 256;
 /// What is done to a request that no service matches.
 static NOTHING: Prepared = Prepared::NOTHING;
-
-/// Where a request goes and on whose behalf.
-pub(super) struct Route<'r> {
-    pub(super) target: &'r Authority,
-    pub(super) scheme: Scheme,
-    /// Path with query, as sent.
-    pub(super) path: &'r str,
-    pub(super) scope: &'r Arc<Scope>,
-}
-
-impl Route<'_> {
-    /// The path alone, as sent.
-    pub(super) fn raw_path(&self) -> &str {
-        judge::raw_path(self.path)
-    }
-}
 
 /// How an exchange that reached its response ended.
 struct Ended {
@@ -93,42 +70,6 @@ pub(super) fn serve(proxy: &Proxy, client: &mut dyn Channel, head: &RequestHead,
             refuse(proxy, client, &error, &on)
         }
     }
-}
-
-/// Whether a connection goes on after a request that was refused: one without a body has been read to
-/// its end, and one that could not be read says nothing about what follows it.
-pub(super) fn after_refusal(head: &RequestHead, error: &Error) -> After {
-    let is_read = matches!(Framing::of_request(head), Ok(Framing::Empty | Framing::Length(0)));
-    if is_read && head.wants_keep_alive() && !matches!(error, Error::Malformed(_)) {
-        After::KeepAlive
-    } else {
-        After::Close
-    }
-}
-
-/// What is refused.
-pub(super) struct Refused<'r> {
-    pub(super) target: Option<&'r Authority>,
-    /// Empty where no scope exists yet.
-    pub(super) vault: &'r str,
-    pub(super) method: &'r str,
-    /// Whether the connection may go on.
-    pub(super) after: After,
-}
-
-/// Counts an error of ours and sends it; whether the connection goes on.
-pub(super) fn refuse(proxy: &Proxy, client: &mut dyn Channel, error: &Error, on: &Refused<'_>) -> After {
-    proxy.counters.count(error.kind());
-    if *error == Error::ClientGone {
-        return After::Close;
-    }
-    let at = Circumstances { target: on.target, vault: on.vault, base_url: &proxy.base_url };
-    let (answer, deadline) = (error.answer(&at), Deadline::after(ANSWER_TIME));
-    let sent = peer::answer(client, &answer, on.method, on.after, deadline);
-    if sent.is_ok() && on.after == After::Close {
-        peer::linger(client, Deadline::after(LINGER_TIME));
-    }
-    if sent.is_ok() { on.after } else { After::Close }
 }
 
 fn run(
@@ -397,91 +338,6 @@ impl Attempt<'_, '_> {
             (Framing::Length(_), _) => (ResponseFraming::Body(framing), Outgoing::Plain),
             (_, Version::Http11) => (ResponseFraming::Body(Framing::Chunked), Outgoing::Chunked),
             (_, Version::Http10) => (ResponseFraming::Body(Framing::UntilClose), Outgoing::Plain),
-        }
-    }
-}
-
-/// What a fault means while no byte of the response is known.
-fn before_head(fault: Fault) -> Error {
-    match fault {
-        Fault::First(error) if is_too_long(&error) => Error::RequestTooLarge,
-        Fault::First(error) => match malformed(&error) {
-            Some(malformed) => Error::Malformed(malformed),
-            None => Error::ClientGone,
-        },
-        Fault::Second(error) if malformed(&error).is_some() => Error::UpstreamMalformed,
-        Fault::Second(_) => Error::UpstreamClosed,
-        Fault::Idle => Error::UpstreamTimeout,
-    }
-}
-
-/// What a fault means once the response has begun.
-fn in_body(fault: &Fault) -> Error {
-    match fault {
-        Fault::First(_) => Error::ClientGone,
-        Fault::Second(error) if is_too_long(error) => Error::ResponseTruncated,
-        Fault::Second(error) if malformed(error).is_some() => Error::UpstreamMalformed,
-        Fault::Second(_) => Error::UpstreamClosed,
-        Fault::Idle => Error::UpstreamTimeout,
-    }
-}
-
-/// The protocol error inside an I/O error, if that is what it is.
-fn malformed(error: &io::Error) -> Option<crate::http1::Error> {
-    let inner = error.get_ref()?;
-    match inner.downcast_ref() {
-        Some(BodyError::Malformed(error)) => Some(*error),
-        Some(BodyError::Cut) => None,
-        None => inner.downcast_ref().copied(),
-    }
-}
-
-fn is_too_long(error: &io::Error) -> bool {
-    error.get_ref().and_then(|inner| inner.downcast_ref::<TooLong>()).is_some()
-}
-
-fn not_an_answer() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, crate::http1::Error::BadStartLine)
-}
-
-/// Waits for the final response's head; passes interim ones on.
-struct HeadCourse {
-    head: ResponseHead,
-    scanned: usize,
-    client: Version,
-    may_switch: bool,
-    interims: usize,
-}
-
-impl HeadCourse {
-    fn new(client: Version, may_switch: bool) -> Self {
-        Self { head: ResponseHead::default(), scanned: 0, client, may_switch, interims: 0 }
-    }
-}
-
-impl Course for HeadCourse {
-    fn step(&mut self, from: &mut dyn Channel, ended: bool, to: &mut dyn Channel) -> io::Result<Step> {
-        loop {
-            let parsed = self.head.parse(from.received(), &mut self.scanned);
-            let parsed = parsed.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-            let Some(taken) = parsed else {
-                return if ended { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(Step::More) };
-            };
-            from.consume(taken);
-            self.scanned = 0;
-            match self.head.status() {
-                101 if self.may_switch => return Ok(Step::Done),
-                // No upgrade was asked for, so this is not an answer to the request.
-                101 => return Err(not_an_answer()),
-                200.. => return Ok(Step::Done),
-                _ if self.interims == MAX_INTERIMS => return Err(not_an_answer()),
-                _ => self.interims += 1,
-            }
-            if self.client == Version::Http11 {
-                let mut out = Vec::with_capacity(128);
-                rewrite::interim(&mut out, &self.head);
-                to.send(&out)?;
-            }
         }
     }
 }

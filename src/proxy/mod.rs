@@ -5,6 +5,7 @@
 //! served by the same exchange. The scope is looked up for every request, so a revoked token stops
 //! working on tunnels that are already open. Between requests a quiet connection is parked.
 
+mod awaited;
 mod aws_chunked;
 mod body;
 mod egress;
@@ -17,9 +18,11 @@ mod judge;
 mod permits;
 pub mod reasons;
 mod record;
+mod refusal;
 mod renewal;
 mod resign;
 mod rewrite;
+mod route;
 mod tiers;
 mod token_endpoint;
 mod tunnel;
@@ -46,12 +49,13 @@ use crate::vault::request_log::RequestLog;
 use crate::vault::scope::{Directory, Scope};
 pub use egress::Egress;
 use error::{Error, Tier};
-use exchange::{Refused, Route};
 use gate::{Ask, Peer};
 pub(crate) use gate::{Presented, read_credential};
 pub use permits::Shares;
 use permits::{Permit, Permits};
 use reasons::{Counters, Kind};
+use refusal::Refused;
+use route::Route;
 pub use tiers::Rates;
 use tiers::Tiers;
 pub use token_endpoint::TokenClient;
@@ -230,7 +234,7 @@ impl Client {
     fn refuse(&mut self, error: &Error) -> After {
         let proxy = Arc::clone(&self.proxy);
         let on = Refused { target: None, vault: "", method: "", after: After::Close };
-        exchange::refuse(&proxy, self.channel_mut(), error, &on)
+        refusal::refuse(&proxy, self.channel_mut(), error, &on)
     }
 
     /// Counts the connection for this scope. On the listener, one client may speak for several in turn.
@@ -259,9 +263,9 @@ impl Client {
             Err(error) => {
                 // Some clients ask once without a credential and then, on the same connection, with it.
                 let may_ask_again = error.status() == 407;
-                let after = if may_ask_again { exchange::after_refusal(head, &error) } else { After::Close };
+                let after = if may_ask_again { refusal::after_refusal(head, &error) } else { After::Close };
                 let on = Refused { target: None, vault: "", method: head.method(), after };
-                exchange::refuse(&proxy, &mut channel, &error, &on)
+                refusal::refuse(&proxy, &mut channel, &error, &on)
             }
         };
         self.phase = Phase::Listener(channel);
@@ -295,7 +299,7 @@ impl Client {
                 method: head.method(),
                 after: After::Close,
             };
-            exchange::refuse(&proxy, &mut channel, &error, &on)
+            refusal::refuse(&proxy, &mut channel, &error, &on)
         })
     }
 
@@ -322,7 +326,7 @@ impl Client {
                     method: head.method(),
                     after: After::Close,
                 };
-                exchange::refuse(&proxy, &mut *tunnel.channel, &error, &on)
+                refusal::refuse(&proxy, &mut *tunnel.channel, &error, &on)
             }
         };
         self.phase = Phase::Tunnel(tunnel);

@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime};
 
 use super::Proxy;
 use super::error::Error;
-use super::exchange::Route;
+use super::route::Route;
 use crate::http1::head::{Fields, RequestHead};
 use crate::log::{self, Level};
 use crate::vault::request_log::{ClientAuth, INGRESS, Row};

@@ -8,9 +8,9 @@ use std::time::SystemTime;
 
 use super::Proxy;
 use super::error::Error;
-use super::exchange::Route;
 use super::judge::{self, Judged};
 use super::record::Record;
+use super::route::Route;
 use crate::vault::{Compiled, Snapshot};
 
 /// The rules to serve a request by, with the access tokens it is about to need renewed where they
