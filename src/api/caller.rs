@@ -1,7 +1,7 @@
 //! Who calls, and what they may touch: the one place that answers it (contract B).
 
 use super::refusal::Refusal;
-use super::{Call, Request};
+use super::{Call, Instance, Request};
 use crate::secret::Secret;
 use crate::store::accounts::InstanceRole;
 use crate::store::grants::{ActorKind, ActorRef};
@@ -123,10 +123,14 @@ impl Actor {
         self.role == InstanceRole::Owner
     }
 
-    pub(super) fn require_member(&self) -> Result<(), Refusal> {
-        match self.role {
-            InstanceRole::NoAccess => Err(Refusal::error(403, "Instance member role required")),
-            InstanceRole::Member | InstanceRole::Owner => Ok(()),
+    /// Checks the role in the instance.
+    pub(super) fn require(&self, needed: Instance) -> Result<(), Refusal> {
+        match needed {
+            Instance::Any => Ok(()),
+            Instance::Member if self.role >= InstanceRole::Member => Ok(()),
+            Instance::Member => Err(Refusal::error(403, "Instance member role required")),
+            Instance::Owner if self.is_owner() => Ok(()),
+            Instance::Owner => Err(Refusal::error(403, "Instance owner role required")),
         }
     }
 

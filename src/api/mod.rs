@@ -120,6 +120,7 @@ enum Access {
 enum Instance {
     Any,
     Member,
+    Owner,
 }
 
 /// A row of the table.
@@ -212,9 +213,7 @@ impl Call<'_> {
             Access::Token(function) => function(self, &caller::identify(self)?),
             Access::Actor(needed, function) => {
                 let actor = caller::identify(self)?.into_actor()?;
-                if needed == Instance::Member {
-                    actor.require_member()?;
-                }
+                actor.require(needed)?;
                 function(self, &actor)
             }
             Access::Vault(role, function) => {

@@ -4,6 +4,7 @@ use rusqlite::{Connection, Row, Transaction, named_params};
 
 use super::accounts::InstanceRole;
 use super::grants::{self, ActorKind, ActorRef};
+use super::owners::is_last_owner;
 use super::{Error, Stale, Store, Timestamp, fresh, is_duplicate};
 use crate::secret::Secret;
 use crate::vault::scope::Role;
@@ -154,18 +155,6 @@ fn issue_token(transaction: &Transaction<'_>, agent: &str, now: Timestamp) -> Re
 fn end_tokens(transaction: &Transaction<'_>, agent: &str) -> Result<(), Error> {
     transaction.execute("DELETE FROM sessions WHERE agent_id = ?1 OR created_by_actor_id = ?1", [agent])?;
     Ok(())
-}
-
-/// Owners are counted over active people and active agents together (contract B.6).
-fn is_last_owner(connection: &Connection, agent: &str) -> Result<bool, Error> {
-    let is_last = connection.query_row(
-        "SELECT EXISTS (SELECT 1 FROM agents WHERE id = ?1 AND role = 'owner' AND status = 'active')
-             AND NOT EXISTS (SELECT 1 FROM agents WHERE id <> ?1 AND role = 'owner' AND status = 'active')
-             AND NOT EXISTS (SELECT 1 FROM users WHERE role = 'owner' AND is_active = 1)",
-        [agent],
-        |row| row.get(0),
-    )?;
-    Ok(is_last)
 }
 
 fn vaults_of(connection: &Connection, actor: &str) -> Result<Vec<(String, Role)>, Error> {

@@ -19,6 +19,9 @@ const STEPS: &[Step] = &[
     Step { number: 1, sql: include_str!("schema/001_ground.sql") },
     Step { number: 2, sql: include_str!("schema/002_request_logs.sql") },
     Step { number: 3, sql: include_str!("schema/003_oauth.sql") },
+    Step { number: 4, sql: include_str!("schema/004_accounts.sql") },
+    Step { number: 5, sql: include_str!("schema/005_invites.sql") },
+    Step { number: 6, sql: include_str!("schema/006_proposals.sql") },
 ];
 
 /// Brings the schema up to date. A database from a newer program is refused: its rules are unknown here.

@@ -16,10 +16,12 @@ mod fresh;
 pub mod grants;
 mod migrate;
 pub mod oauth;
+mod owners;
 pub mod password;
 pub mod request_logs;
 pub mod seal;
 pub mod sessions;
+pub mod settings;
 pub mod vaults;
 
 use std::fmt;

@@ -46,6 +46,7 @@ pub(super) const TABLE: &[Route] = &[
     route("GET", "/v1/vaults", Actor(Instance::Any, vaults::list)),
     route("POST", "/v1/vaults", Actor(Instance::Member, vaults::create)),
     route("DELETE", "/v1/vaults/{}", Actor(Instance::Any, vaults::delete)),
+    route("GET", "/v1/admin/vaults", Actor(Instance::Owner, vaults::list_all)),
     route("GET", "/v1/vaults/{}/context", Token(vaults::context)),
     route("GET", "/v1/vaults/{}/settings", Vault(Role::Proxy, vaults::settings)),
     route("PATCH", "/v1/vaults/{}/settings", Actor(Instance::Any, vaults::set_settings)),

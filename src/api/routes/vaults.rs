@@ -56,6 +56,23 @@ pub(super) fn list(call: &Call<'_>, actor: &Actor) -> Reply {
     Ok(Answer::json(200, &json!({"vaults": vaults})))
 }
 
+/// Every vault, for those who look after the instance; what is in them stays closed.
+pub(super) fn list_all(call: &Call<'_>, actor: &Actor) -> Reply {
+    let vaults = call.store().vaults(&actor.actor.id)?;
+    let vaults: Vec<Value> = vaults
+        .into_iter()
+        .map(|(vault, _)| {
+            json!({
+                "id": vault.id,
+                "name": vault.name,
+                "is_default": vault.id == DEFAULT_ID,
+                "created_at": vault.created_at.rfc3339(),
+            })
+        })
+        .collect();
+    Ok(Answer::json(200, &json!({"vaults": vaults})))
+}
+
 pub(super) fn delete(call: &Call<'_>, actor: &Actor) -> Reply {
     let vault = find(call)?;
     actor.require_admin_of(call, &vault)?;
