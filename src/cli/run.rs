@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::{Args, World};
 use crate::client::ProxyVars;
 use crate::entry::preflight::{Asked, Mode, Reach};
-use crate::entry::{self, Plan, Way};
+use crate::entry::{self, BrokerPlan, Plan, Supervision, Surroundings, Way};
 use crate::failure::{Exit, Failure};
 
 /// Flags that mean something under container isolation only: name, and whether a value follows.
@@ -28,7 +28,7 @@ const MODES: &str = "must be one of: host, container";
 
 /// Plans and carries out a run. A failure of ours is told apart from the child's by its exit code.
 pub(super) fn run(world: &World<'_>, args: Args) -> Result<Exit, Failure> {
-    plan(world, args).and_then(entry::run).map_err(entry::own_exit)
+    plan(world, args).and_then(|plan| entry::run(&plan)).map_err(entry::own_exit)
 }
 
 /// What `run --help` says beyond the usage line.
@@ -77,18 +77,22 @@ fn plan(world: &World<'_>, args: Args) -> Result<Plan, Failure> {
     }
     isolation.check(world)?;
     Ok(Plan {
-        mode: Mode::choose(asked, |name| world.var(name))?,
         command,
-        reach: Reach {
-            broker_ca: None,
-            proxy: ProxyVars::read(|name| world.var(name)),
-            wait: duration("--wait", wait)?.unwrap_or_default(),
+        broker: BrokerPlan {
+            mode: Mode::choose(asked, |name| world.var(name))?,
+            reach: Reach {
+                broker_ca: None,
+                proxy: ProxyVars::read(|name| world.var(name)),
+                wait: duration("--wait", wait)?.unwrap_or_default(),
+            },
+            broker_ca: broker_ca.map(PathBuf::from),
+            way: if is_direct { Way::Direct } else { Way::Relay },
         },
-        broker_ca: broker_ca.map(PathBuf::from),
-        ca_dir: ca_dir.map(PathBuf::from),
-        no_proxy: no_proxy.as_deref().map(hosts).unwrap_or_default(),
-        way: if is_direct { Way::Direct } else { Way::Relay },
-        stop_timeout: duration("--stop-timeout", stop_timeout)?,
+        surroundings: Surroundings {
+            ca_dir: ca_dir.map(PathBuf::from),
+            no_proxy: no_proxy.as_deref().map(hosts).unwrap_or_default(),
+        },
+        supervision: Supervision { stop_timeout: duration("--stop-timeout", stop_timeout)? },
         health_name: world.var("AGENT_VAULT_HEALTH_NAME"),
     })
 }
@@ -272,17 +276,17 @@ mod tests {
             ("AGENT_VAULT_DIRECT", "true"),
         ];
         let plan = planned(&["--", "x"], &vars).unwrap();
-        assert_eq!(plan.ca_dir, Some("/var".into()));
-        assert_eq!(plan.broker_ca, Some("/ca".into()));
-        assert_eq!(plan.no_proxy, ["a", "b"]);
-        assert_eq!(plan.reach.wait, Duration::from_secs(120));
-        assert_eq!(plan.stop_timeout, Some(Duration::from_millis(500)));
-        assert_eq!(plan.way, Way::Direct);
+        assert_eq!(plan.surroundings.ca_dir, Some("/var".into()));
+        assert_eq!(plan.broker.broker_ca, Some("/ca".into()));
+        assert_eq!(plan.surroundings.no_proxy, ["a", "b"]);
+        assert_eq!(plan.broker.reach.wait, Duration::from_secs(120));
+        assert_eq!(plan.supervision.stop_timeout, Some(Duration::from_millis(500)));
+        assert_eq!(plan.broker.way, Way::Direct);
         let line = ["--ca-dir=/flag", "--wait", "1h", "--no-proxy=c", "--", "x"];
         let plan = planned(&line, &vars).unwrap();
-        assert_eq!(plan.ca_dir, Some("/flag".into()));
-        assert_eq!(plan.reach.wait, Duration::from_secs(3600));
-        assert_eq!(plan.no_proxy, ["c"]);
+        assert_eq!(plan.surroundings.ca_dir, Some("/flag".into()));
+        assert_eq!(plan.broker.reach.wait, Duration::from_secs(3600));
+        assert_eq!(plan.surroundings.no_proxy, ["c"]);
     }
 
     #[test]

@@ -6,6 +6,8 @@
 
 pub mod admin;
 mod child;
+mod front;
+mod host;
 pub mod preflight;
 mod relay;
 mod skills;
@@ -16,10 +18,7 @@ mod trust;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use crate::authority::Authority;
@@ -27,16 +26,37 @@ use crate::failure::{Exit, Failure};
 use crate::health::Beacon;
 use crate::log_event;
 use crate::net::reactor::{Limits, Reactor};
-use crate::sys::process::{Inherited, Program};
-use crate::sys::ready::{self, Watch};
-use crate::sys::signals::{Signal, Signals};
+use crate::sys::harden;
+use crate::sys::process::Program;
 use crate::sys::terminal::Terminal;
-use crate::sys::{environ, harden};
+use front::Front;
+use host::{Host, interruptible};
 use preflight::{Broker, Mode, Reach};
-use relay::Relay;
 use skills::Skill;
 use supervisor::Supervisor;
 use trust::{Lifetime, TrustFiles};
+
+/// A run, as asked for.
+#[derive(Debug)]
+pub struct Plan {
+    /// The command word and its arguments; never empty.
+    pub command: Vec<OsString>,
+    pub broker: BrokerPlan,
+    pub surroundings: Surroundings,
+    pub supervision: Supervision,
+    /// `AGENT_VAULT_HEALTH_NAME`.
+    pub health_name: Option<String>,
+}
+
+/// Which broker attaches the credentials, and the way to it.
+#[derive(Clone, Debug)]
+pub struct BrokerPlan {
+    pub mode: Mode,
+    pub reach: Reach,
+    /// A file with the broker's own roots.
+    pub broker_ca: Option<PathBuf>,
+    pub way: Way,
+}
 
 /// How the child's traffic reaches the broker's proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,22 +67,20 @@ pub enum Way {
     Direct,
 }
 
-/// A run, as asked for.
+/// What the child finds around it.
 #[derive(Debug)]
-pub struct Plan {
-    pub mode: Mode,
-    /// The command word and its arguments; never empty.
-    pub command: Vec<OsString>,
-    pub reach: Reach,
-    /// A file with the broker's own roots.
-    pub broker_ca: Option<PathBuf>,
+pub struct Surroundings {
+    /// The only directory the CA files may go to, if the operator named one.
     pub ca_dir: Option<PathBuf>,
     /// Hosts the child reaches directly, beside loopback.
     pub no_proxy: Vec<String>,
-    pub way: Way,
+}
+
+/// How the child is looked after.
+#[derive(Debug)]
+pub struct Supervision {
+    /// How long after being asked to end the child is killed; without it the runtime decides.
     pub stop_timeout: Option<Duration>,
-    /// `AGENT_VAULT_HEALTH_NAME`.
-    pub health_name: Option<String>,
 }
 
 /// A failure of ours exits with a code that no ordinary command uses (design 7).
@@ -74,52 +92,22 @@ pub fn own_exit(failure: Failure) -> Failure {
 }
 
 /// Carries out a run, to the exit code.
-pub fn run(mut plan: Plan) -> Result<Exit, Failure> {
+pub fn run(plan: &Plan) -> Result<Exit, Failure> {
     let host = Host::take_over().map_err(|error| Failure::new(format!("preparing the process: {error}")))?;
     let word = plan.command[0].clone();
     let file = child::resolve(&word, host.variable("PATH"))?;
-    plan.reach.broker_ca = plan.broker_ca.as_deref().map(read_broker_ca).transpose()?;
-    let (mode, reach) = (plan.mode.clone(), plan.reach.clone());
+    let BrokerPlan { mode, mut reach, broker_ca, way } = plan.broker.clone();
+    reach.broker_ca = broker_ca.as_deref().map(read_broker_ca).transpose()?;
     let broker = interruptible(&host.signals, move || preflight::reach(mode, &reach))??;
-    match plan.way {
-        Way::Direct => become_child(host, &plan, &file, &broker),
-        Way::Relay => supervise(host, &plan, &file, broker),
-    }
-}
-
-/// The process as it was found, made ours.
-struct Host {
-    inherited: Inherited,
-    environment: Vec<OsString>,
-    signals: Signals,
-}
-
-impl Host {
-    /// Remembers what the child shall have, then protects this process and blocks signals: every thread
-    /// that is started later inherits that.
-    fn take_over() -> io::Result<Self> {
-        let inherited = Inherited::capture()?;
-        let environment = environ::read();
-        environ::overwrite(&["AGENT_VAULT_TOKEN"]);
-        harden::protect()?;
-        harden::raise_descriptor_limit()?;
-        Ok(Self { inherited, environment, signals: Signals::block()? })
-    }
-
-    fn variable(&self, name: &str) -> Option<&OsStr> {
-        child::variable(&self.environment, name)
-    }
-
-    fn place_trust(&self, plan: &Plan, ca: &[u8], lifetime: Lifetime<'_>) -> Result<TrustFiles, Failure> {
-        let places = trust::places(plan.ca_dir.as_deref(), self.variable("TMPDIR"), self.variable("HOME"));
-        let roots = trust::public_roots(self.variable("SSL_CERT_FILE"));
-        trust::place(ca, &roots, &places, lifetime)
+    match way {
+        Way::Direct => become_child(host, plan, &file, &broker),
+        Way::Relay => supervise(host, plan, &file, Front::relay(broker)?),
     }
 }
 
 /// `--direct`: no process of ours stays.
 fn become_child(host: Host, plan: &Plan, file: &Path, broker: &Broker) -> Result<Exit, Failure> {
-    let trust = host.place_trust(plan, &broker.ca_pem, Lifetime::Shared)?;
+    let trust = place_trust(&host, plan, &broker.ca_pem, Lifetime::Shared)?;
     let route = child::Route {
         token: &broker.token.current(),
         address: broker.client.address(),
@@ -127,7 +115,7 @@ fn become_child(host: Host, plan: &Plan, file: &Path, broker: &Broker) -> Result
         proxy: &broker.proxy,
         bundle: &trust.bundle(),
         ca: &trust.ca(),
-        no_proxy: &plan.no_proxy,
+        no_proxy: &plan.surroundings.no_proxy,
     };
     let environment = child::environment(host.environment, &route);
     let word = &plan.command[0];
@@ -136,30 +124,28 @@ fn become_child(host: Host, plan: &Plan, file: &Path, broker: &Broker) -> Result
     Err(child::not_started(word, &program.exec(host.inherited)))
 }
 
-/// The relay between child and broker, and this process looking after both.
-fn supervise(host: Host, plan: &Plan, file: &Path, broker: Broker) -> Result<Exit, Failure> {
-    let credential = relay::fresh_credential()?;
-    let trust = host.place_trust(plan, &broker.ca_pem, Lifetime::Run(&relay::fresh_run_id()?))?;
+/// A listener of ours in front of the child, and this process looking after both.
+fn supervise(host: Host, plan: &Plan, file: &Path, front: Front) -> Result<Exit, Failure> {
+    let trust = place_trust(&host, plan, &front.ca_pem, Lifetime::Run(&front::fresh_run_id()?))?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(cannot("listen on 127.0.0.1"))?;
     let port = listener.local_addr().map_err(cannot("listen on 127.0.0.1"))?.port();
     let here = Authority::new("127.0.0.1", port).expect("127.0.0.1 is a host");
     let route = child::Route {
-        token: &credential,
+        token: &front.credential,
         address: &format!("http://{here}"),
-        vault: &broker.vault,
+        vault: &front.vault,
         proxy: &here,
         bundle: &trust.bundle(),
         ca: &trust.ca(),
-        no_proxy: &plan.no_proxy,
+        no_proxy: &plan.surroundings.no_proxy,
     };
     let environment = child::environment(host.environment, &route);
     let word = &plan.command[0];
     let program = program(file, &plan.command, &environment)?;
-    announce(&broker.proxy, word, &environment);
+    announce(&front.proxy, word, &environment);
 
-    let mut reactor = Reactor::new(Limits::default()).map_err(cannot("start the relay"))?;
-    let relay = Relay::new(credential, broker);
-    reactor.listen(listener, Arc::new(relay)).map_err(cannot("start the relay"))?;
+    let mut reactor = Reactor::new(Limits::default()).map_err(cannot("start the proxy"))?;
+    reactor.listen(listener, front.service).map_err(cannot("start the proxy"))?;
     harden::adopt_orphans().map_err(cannot("adopt orphans"))?;
     let beacon = Beacon::bind(plan.health_name.as_deref())
         .inspect_err(|error| log_event!(Warn, "agent-vault health will not find this process", cause = error))
@@ -173,10 +159,17 @@ fn supervise(host: Host, plan: &Plan, file: &Path, broker: Broker) -> Result<Exi
         child,
         terminal,
         beacon,
-        stop_timeout: plan.stop_timeout,
+        stop_timeout: plan.supervision.stop_timeout,
         kill_at: None,
     };
     supervisor.run().map(Exit::Child).map_err(cannot("look after the command"))
+}
+
+fn place_trust(host: &Host, plan: &Plan, ca: &[u8], lifetime: Lifetime<'_>) -> Result<TrustFiles, Failure> {
+    let named = plan.surroundings.ca_dir.as_deref();
+    let places = trust::places(named, host.variable("TMPDIR"), host.variable("HOME"));
+    let roots = trust::public_roots(host.variable("SSL_CERT_FILE"));
+    trust::place(ca, &roots, &places, lifetime)
 }
 
 fn program(file: &Path, command: &[OsString], environment: &[OsString]) -> Result<Program, Failure> {
@@ -215,35 +208,4 @@ fn announce(proxy: &Authority, word: &OsStr, environment: &[OsString]) {
          {green}agent-vault:{off} agent-vault connected. Starting {bold}{}{off}...\n\n",
         word.display()
     ));
-}
-
-/// Does blocking work on a thread of its own, so that a signal can end the wait: signals are blocked, and
-/// process 1 would not even die of one.
-fn interruptible<T: Send + 'static>(
-    signals: &Signals,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Failure> {
-    let (done, at_the_end) = io::pipe().map_err(cannot("make a pipe"))?;
-    let worker = thread::Builder::new()
-        .name("preflight".to_owned())
-        .spawn(move || {
-            let outcome = work();
-            drop(at_the_end);
-            outcome
-        })
-        .map_err(cannot("start a thread"))?;
-    loop {
-        let watches = [Watch::new(done.as_fd()).readable(true), Watch::new(signals.as_fd()).readable(true)];
-        let found = ready::wait(&watches, None).map_err(cannot("wait for the broker"))?;
-        while let Some(signal) = signals.next().map_err(cannot("read signals"))? {
-            if [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM].contains(&signal) {
-                let code = u8::try_from(128 + signal.number()).unwrap_or(u8::MAX);
-                return Err(Failure::new(format!("stopped by {signal} before the command was started"))
-                    .with_exit(Exit::Child(code)));
-            }
-        }
-        if found.is_some_and(|[done, _]| done.readable) {
-            return worker.join().map_err(|_| Failure::new("asking the broker failed unexpectedly"));
-        }
-    }
 }

@@ -15,13 +15,11 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use ring::rand::{self, SystemRandom};
 use serde_json::json;
 
 use super::preflight::Broker;
 use super::token::Token;
 use crate::client::Client;
-use crate::failure::Failure;
 use crate::http1::framing::Framing;
 use crate::http1::head::{Fields, RequestHead};
 use crate::http1::respond::{After, Answer};
@@ -181,20 +179,4 @@ fn broker_error(status: u16, reason: &str, message: &str) -> Answer {
     Answer::json(status, &json!({ "error": reason, "message": message }))
         .with("X-Agent-Vault-Proxy-Error", "true")
         .with("X-Agent-Vault-Reason", reason)
-}
-
-/// The credential of one run, shaped like the session token it stands for.
-pub(super) fn fresh_credential() -> Result<Secret, Failure> {
-    Ok(format!("av_sess_{}", fresh_hex::<32>()?).into())
-}
-
-/// Names what belongs to one run.
-pub(super) fn fresh_run_id() -> Result<String, Failure> {
-    fresh_hex::<8>()
-}
-
-fn fresh_hex<const N: usize>() -> Result<String, Failure> {
-    let bytes: rand::Random<[u8; N]> = rand::generate(&SystemRandom::new())
-        .map_err(|_| Failure::new("the system has no randomness to give"))?;
-    Ok(bytes.expose().iter().map(|byte| format!("{byte:02x}")).collect())
 }
