@@ -1,17 +1,20 @@
 //! Settings of `agent-vault server`.
 
+mod logs;
+mod rates;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use super::Vars;
 use crate::failure::Failure;
 use crate::log::Level;
 use crate::net::guard::{Cidr, Guard};
 use crate::net::reactor;
-use crate::proxy::{Egress, Limits, Rates, Shares};
+use crate::proxy::{Egress, Limits, Shares};
 use crate::secret::Secret;
 use crate::vault::service::InternalNames;
+pub use logs::{RequestLines, RequestLog};
 
 const DEFAULT_PORT: u16 = 14_321;
 const DEFAULT_PROXY_PORT: u16 = 14_322;
@@ -60,34 +63,6 @@ pub enum AskFor {
 pub struct Owner {
     pub email: String,
     pub password: Secret,
-}
-
-/// How long requests are remembered, and who else is told of them.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct RequestLog {
-    /// `None` keeps rows however old they are.
-    pub max_age: Option<Duration>,
-    /// `None` keeps however many there are.
-    pub max_rows_per_vault: Option<u32>,
-    pub lines: RequestLines,
-}
-
-/// Whether each request is a line on stderr, too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RequestLines {
-    Json,
-    Off,
-}
-
-impl Default for RequestLog {
-    /// Contract F.1.
-    fn default() -> Self {
-        Self {
-            max_age: Some(Duration::from_secs(168 * 3600)),
-            max_rows_per_vault: Some(10_000),
-            lines: RequestLines::Off,
-        }
-    }
 }
 
 /// Everything the broker is told.
@@ -144,7 +119,7 @@ fn gather(flags: &Flags, vars: &mut Vars<'_>) -> Settings {
         owner: owner(flags, vars),
         base_url: base_url(vars),
         log_level: log_level(flags, vars),
-        request_log: request_log(flags, vars),
+        request_log: logs::read(flags, vars),
         limits: limits(flags, vars, connections.max_connections),
         connections,
         guard: guard(vars),
@@ -262,42 +237,6 @@ fn log_level(flags: &Flags, vars: &mut Vars<'_>) -> Level {
     })
 }
 
-/// Retention and lines of the request log; 0 switches a bound off.
-fn request_log(flags: &Flags, vars: &mut Vars<'_>) -> RequestLog {
-    const HOURS: &str = "AGENT_VAULT_LOGS_MAX_AGE_HOURS";
-    const ROWS: &str = "AGENT_VAULT_LOGS_MAX_ROWS_PER_VAULT";
-    /// A thousand years: a span beyond it is none.
-    const MOST_HOURS: f64 = 8_766_000.0;
-    let standard = RequestLog::default();
-    let text = vars.text(HOURS);
-    let hours: Option<f64> = vars.parsed(text.as_deref(), HOURS, "a number of hours");
-    if hours.is_some_and(|hours| !(0.0..=MOST_HOURS).contains(&hours)) {
-        vars.problem(format!("{HOURS} must be between 0 and {MOST_HOURS}"));
-    }
-    let hours = hours.filter(|hours| (0.0..=MOST_HOURS).contains(hours));
-    let text = vars.text(ROWS);
-    let rows: Option<u32> = vars.parsed(text.as_deref(), ROWS, "a number of rows");
-    let span = |hours: f64| Some(Duration::from_secs_f64(hours * 3600.0)).filter(|span| !span.is_zero());
-    RequestLog {
-        max_age: hours.map_or(standard.max_age, span),
-        max_rows_per_vault: rows.map_or(standard.max_rows_per_vault, |rows| Some(rows).filter(|n| *n > 0)),
-        lines: request_lines(flags, vars),
-    }
-}
-
-fn request_lines(flags: &Flags, vars: &mut Vars<'_>) -> RequestLines {
-    let source = vars.source(flags.log_requests.as_deref(), "--log-requests", "AGENT_VAULT_LOG_REQUESTS");
-    match source.as_ref().map(|(text, name)| (text.to_ascii_lowercase(), name)) {
-        None => RequestLines::Off,
-        Some((text, _)) if text == "json" => RequestLines::Json,
-        Some((text, _)) if text == "off" => RequestLines::Off,
-        Some((text, name)) => {
-            vars.problem(format!("{name}: {text:?} is neither json nor off"));
-            RequestLines::Off
-        }
-    }
-}
-
 fn limits(flags: &Flags, vars: &mut Vars<'_>, max_connections: usize) -> Limits {
     let standard = Limits::default();
     let mut number = |flag: Option<&str>, flag_name, name| {
@@ -314,65 +253,9 @@ fn limits(flags: &Flags, vars: &mut Vars<'_>, max_connections: usize) -> Limits 
     Limits {
         max_request_bytes: request.unwrap_or(standard.max_request_bytes),
         max_response_bytes: response.filter(|bytes| *bytes > 0),
-        rates: rates(vars),
+        rates: rates::read(vars),
         shares: shares(vars, max_connections),
         ..standard
-    }
-}
-
-/// The rates of the tiers that are in this build: the profile's, and what a variable says of one knob
-/// (contract H.1).
-fn rates(vars: &mut Vars<'_>) -> Option<Rates> {
-    let profile = profile(vars);
-    let base = profile.unwrap_or_default();
-    let name = |knob: &str| format!("AGENT_VAULT_RATELIMIT_{knob}");
-    let rates = Rates {
-        auth_max: vars.positive(&name("AUTH_MAX")).unwrap_or(base.auth_max),
-        auth_window: vars.span(&name("AUTH_WINDOW")).unwrap_or(base.auth_window),
-        proxy_rate: vars.positive(&name("PROXY_RATE")).unwrap_or(base.proxy_rate),
-        proxy_burst: vars.positive(&name("PROXY_BURST")).unwrap_or(base.proxy_burst),
-        proxy_in_flight: vars.positive(&name("PROXY_CONCURRENCY")).unwrap_or(base.proxy_in_flight),
-    };
-    // A knob that turns nothing would be taken for a limit that holds.
-    for (tier, without, knobs) in [
-        ("AUTH", &["RATE", "BURST", "CONCURRENCY"][..], "MAX and WINDOW"),
-        ("PROXY", &["WINDOW", "MAX"], "RATE, BURST and CONCURRENCY"),
-    ] {
-        for knob in without {
-            let name = name(&format!("{tier}_{knob}"));
-            if vars.text(&name).is_some() {
-                vars.problem(format!("{name}: this tier has {knobs} only"));
-            }
-        }
-    }
-    profile.map(|_| rates)
-}
-
-/// The named sets of rates; `None` switches all limiters off.
-fn profile(vars: &mut Vars<'_>) -> Option<Rates> {
-    const NAME: &str = "AGENT_VAULT_RATELIMIT_PROFILE";
-    let standard = Rates::default();
-    match vars.text(NAME).map(|text| text.to_ascii_lowercase()).as_deref() {
-        None | Some("default") => Some(standard),
-        Some("off") => None,
-        Some("strict") => Some(Rates {
-            auth_max: standard.auth_max / 2,
-            proxy_rate: standard.proxy_rate / 2.0,
-            proxy_burst: standard.proxy_burst / 2,
-            proxy_in_flight: standard.proxy_in_flight / 2,
-            ..standard
-        }),
-        Some("loose") => Some(Rates {
-            auth_max: standard.auth_max * 2,
-            proxy_rate: standard.proxy_rate * 2.0,
-            proxy_burst: standard.proxy_burst * 2,
-            proxy_in_flight: standard.proxy_in_flight * 2,
-            ..standard
-        }),
-        Some(other) => {
-            vars.problem(format!("{NAME}: {other:?} is none of default, strict, loose, off"));
-            None
-        }
     }
 }
 
@@ -435,7 +318,7 @@ fn list(text: Option<&str>) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn read_with(flags: &Flags, vars: &[(&str, &str)]) -> Result<Settings, String> {
+    pub(super) fn read_with(flags: &Flags, vars: &[(&str, &str)]) -> Result<Settings, String> {
         let var =
             |name: &str| vars.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
         read(flags, &var).map_err(|failure| failure.message().to_owned())
@@ -528,48 +411,6 @@ mod tests {
         ] {
             assert!(message.contains(part), "{part} is missing in:\n{message}");
         }
-    }
-
-    #[test]
-    fn a_knob_beats_its_profile_and_off_beats_both() {
-        let read = |profile: &str| {
-            let vars = [
-                ("HOME", "/"),
-                ("AGENT_VAULT_RATELIMIT_PROFILE", profile),
-                ("AGENT_VAULT_RATELIMIT_AUTH_WINDOW", "1h30m"),
-                ("AGENT_VAULT_RATELIMIT_PROXY_RATE", "0.5"),
-                ("AGENT_VAULT_MAX_CONNECTIONS", "100"),
-                ("AGENT_VAULT_MAX_CONNECTIONS_PER_VAULT", "7"),
-            ];
-            read_with(&Flags::default(), &vars).unwrap().limits
-        };
-        let strict = read("strict");
-        let expected = Rates {
-            auth_max: 25,
-            auth_window: Duration::from_secs(5400),
-            proxy_rate: 0.5,
-            proxy_burst: 100,
-            proxy_in_flight: 32,
-        };
-        assert_eq!(strict.rates, Some(expected));
-        assert_eq!(strict.shares, Shares { per_actor: 50, per_vault: 7 });
-        assert_eq!(read("off").rates, None);
-    }
-
-    #[test]
-    fn the_request_log_is_bounded_unless_zero_says_otherwise() {
-        let read = |hours: &str, rows: &str| {
-            let vars = [
-                ("HOME", "/"),
-                ("AGENT_VAULT_LOGS_MAX_AGE_HOURS", hours),
-                ("AGENT_VAULT_LOGS_MAX_ROWS_PER_VAULT", rows),
-            ];
-            let log = read_with(&Flags::default(), &vars).unwrap().request_log;
-            (log.max_age.map(|age| age.as_secs()), log.max_rows_per_vault)
-        };
-        assert_eq!(read("", ""), (Some(168 * 3600), Some(10_000)));
-        assert_eq!(read("1.5", "7"), (Some(5400), Some(7)));
-        assert_eq!(read("0", "0"), (None, None));
     }
 
     #[test]
