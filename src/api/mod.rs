@@ -7,6 +7,7 @@
 //! stay here.
 
 mod caller;
+mod form;
 mod refusal;
 mod request;
 mod routes;

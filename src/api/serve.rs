@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use zeroize::{Zeroize as _, Zeroizing};
 
+use super::request::MAX_BODY_BYTES;
 use super::{Api, Request, refusal};
 use crate::http1::framing::Framing;
 use crate::http1::head::RequestHead;
@@ -25,7 +26,6 @@ use crate::peer::{self, ReadError};
 const HEAD_TIME: Duration = Duration::from_secs(10);
 const REQUEST_TIME: Duration = Duration::from_secs(30);
 const WRITE_TIME: Duration = Duration::from_secs(60);
-const MAX_BODY_BYTES: usize = 1024 * 1024;
 
 /// How long a client may keep sending a body that is not read, so that it sees the answer.
 const DRAIN_TIME: Duration = Duration::from_secs(2);

@@ -105,11 +105,63 @@ fn bodies_have_a_limit_and_unknown_keys_do_not_matter() {
     };
     owner.call("POST", "/v1/credentials", &[], Some(body(1 << 20))).expect(200);
     let refusal = owner.call("POST", "/v1/credentials", &[], Some(body((1 << 20) + 1))).refusal();
-    assert_eq!(refusal, refused(400, "Invalid request body"));
+    assert_eq!(refusal, refused(400, "Invalid request body: longer than 1048576 bytes"));
     for bad in ["", "[]", "{", "\"x\"", "null"] {
         let refusal = owner.call("POST", "/v1/credentials", &[], Some(bad.to_owned())).refusal();
         assert_eq!(refusal, refused(400, "Invalid request body"), "{bad}");
     }
+}
+
+#[test]
+fn what_is_wrong_in_a_body_is_named_by_its_field_and_not_quoted() {
+    let site = Site::start();
+    let owner = site.owner();
+    for (method, path, body, wrong) in [
+        ("POST", "/v1/auth/login", r#"{"email":["av_agt_1"]}"#, r#""email" must be a string"#),
+        ("POST", "/v1/auth/login", r#"{"email":"a","email":"b"}"#, r#""email" is given more than once"#),
+        ("POST", "/v1/credentials", r#"{"credentials":"av_agt_1"}"#, r#""credentials" must be an object"#),
+        ("POST", "/v1/credentials", r#"{"credentials":{"K":1}}"#, r#""credentials.K" must be a string"#),
+        ("DELETE", "/v1/credentials", r#"{"keys":[true]}"#, r#""keys[0]" must be a string"#),
+        (
+            "POST",
+            "/v1/sessions",
+            r#"{"vault":"default","ttl_seconds":"av_agt_1"}"#,
+            r#""ttl_seconds" must be a whole number"#,
+        ),
+        ("POST", "/v1/sessions", r#"{"vault":{}}"#, r#""vault" must be a string"#),
+        ("POST", "/v1/vaults", r#"{"name":7}"#, r#""name" must be a string"#),
+        (
+            "PATCH",
+            "/v1/vaults/default/settings",
+            r#"{"unmatched_host_policy":0}"#,
+            r#""unmatched_host_policy" must be a string"#,
+        ),
+        ("PUT", "/v1/vaults/default/services", r#"{"services":{}}"#, r#""services" must be a list"#),
+        (
+            "PUT",
+            "/v1/vaults/default/services",
+            r#"{"services":[{"a":1,"a":1}]}"#,
+            r#""a" is given more than once"#,
+        ),
+        (
+            "PATCH",
+            "/v1/vaults/default/services/x",
+            r#"{"enabled":"no"}"#,
+            r#""enabled" must be true or false"#,
+        ),
+        (
+            "POST",
+            "/v1/agents",
+            r#"{"name":"a","vaults":[{"vault_name":3}]}"#,
+            r#""vaults[0].vault_name" must be a string"#,
+        ),
+    ] {
+        let refusal = owner.call(method, path, &[], Some(body.to_owned())).refusal();
+        assert_eq!(refusal, refused(400, &format!("Invalid request body: {wrong}")), "{method} {path}");
+    }
+    // Where the contract has words of the route's own for a body that is none, they stand.
+    let refusal = owner.call("POST", "/v1/sessions", &[], Some("{".to_owned())).refusal();
+    assert_eq!(refusal, refused(400, "Vault is required"));
 }
 
 #[test]

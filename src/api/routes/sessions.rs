@@ -28,7 +28,7 @@ struct Form {
 /// Mints a token. The answer is 200, which existing clients insist on.
 pub(super) fn mint(call: &Call<'_>, who: &Who) -> Reply {
     let vault_required = || Refusal::error(400, "Vault is required");
-    let form: Form = call.request.json().map_err(|_| vault_required())?;
+    let form: Form = call.request.json_or(vault_required)?;
     let name = form.vault.filter(|name| !name.is_empty()).ok_or_else(vault_required)?;
     if !matches!(form.vault_role.as_deref(), None | Some("" | "proxy")) {
         return Err(Refusal::error(400, "vault_role must be 'proxy'"));

@@ -1,0 +1,413 @@
+//! A body's JSON, read into a route's form by a reader that knows where it is.
+//!
+//! A derived error quotes what it found, which may be a secret, and does not say in which field. So the
+//! body becomes a tree first, and the form is filled from the tree by a deserializer of our own: what is
+//! wrong is named by its path and by what it must be, never by what it was. A key that is given twice is
+//! refused, since two readers could take two different values for it; keys nobody asks for do not matter.
+
+use std::cell::Cell;
+use std::fmt;
+
+use serde::de::value::StringDeserializer;
+use serde::de::{
+    self, DeserializeOwned, DeserializeSeed, Deserializer, Expected, IntoDeserializer as _, MapAccess,
+    SeqAccess, Unexpected, Visitor,
+};
+use serde::forward_to_deserialize_any;
+use serde_json::{Map, Value};
+
+/// Longest path that is shown; keys come from the client.
+const MAX_PATH_CHARS: usize = 100;
+
+/// Why a body is no form.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Flaw {
+    /// It is not a JSON object at all.
+    NotAnObject,
+    Field(Wrong),
+}
+
+/// What is wrong with which field.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Wrong {
+    /// From the inside out.
+    path: Vec<Step>,
+    is: &'static str,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    Key(String),
+    Index(usize),
+}
+
+/// Fills a form.
+pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Flaw> {
+    // A derived type would take an array for an object; clients send objects only.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err(Flaw::NotAnObject);
+    }
+    let repeated = Cell::new(None);
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let tree = Tree(&repeated).deserialize(&mut json).and_then(|tree| json.end().map(|()| tree));
+    match (tree, repeated.take()) {
+        (_, Some(key)) => {
+            Err(Flaw::Field(Wrong { path: vec![Step::Key(key)], is: "is given more than once" }))
+        }
+        (Err(_), None) => Err(Flaw::NotAnObject),
+        (Ok(tree), None) => T::deserialize(Node(tree)).map_err(Flaw::Field),
+    }
+}
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut path = String::new();
+        for step in self.path.iter().rev() {
+            match step {
+                Step::Key(key) if path.is_empty() => path.push_str(key),
+                Step::Key(key) => path.push_str(&format!(".{key}")),
+                Step::Index(index) => path.push_str(&format!("[{index}]")),
+            }
+        }
+        if let Some((end, _)) = path.char_indices().nth(MAX_PATH_CHARS) {
+            path.truncate(end);
+            path.push('…');
+        }
+        write!(f, "{path:?} {}", self.is)
+    }
+}
+
+impl Wrong {
+    fn new(is: &'static str) -> Self {
+        Self { path: Vec::new(), is }
+    }
+
+    fn under(mut self, step: Step) -> Self {
+        self.path.push(step);
+        self
+    }
+}
+
+impl std::error::Error for Wrong {}
+
+impl de::Error for Wrong {
+    /// The text is dropped: it may quote the value.
+    fn custom<T: fmt::Display>(_: T) -> Self {
+        Self::new("is not valid")
+    }
+
+    fn invalid_type(_: Unexpected<'_>, _: &dyn Expected) -> Self {
+        Self::new("has the wrong type")
+    }
+
+    /// What has the right type and does not fit: a number out of range.
+    fn invalid_value(_: Unexpected<'_>, _: &dyn Expected) -> Self {
+        Self::new("is out of range")
+    }
+
+    fn unknown_variant(_: &str, _: &'static [&'static str]) -> Self {
+        Self::new("is none of the known values")
+    }
+
+    fn missing_field(field: &'static str) -> Self {
+        Self::new("is missing").under(Step::Key(field.to_owned()))
+    }
+}
+
+/// Reads any JSON into a tree and notes the first key that an object has twice.
+#[derive(Clone, Copy)]
+struct Tree<'r>(&'r Cell<Option<String>>);
+
+impl<'de> DeserializeSeed<'de> for Tree<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Value, D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Tree<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element_seed(self)? {
+            list.push(item);
+        }
+        Ok(Value::Array(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut object = Map::new();
+        while let Some(key) = entries.next_key::<String>()? {
+            let value = entries.next_value_seed(self)?;
+            if object.contains_key(&key) {
+                self.0.set(Some(self.0.take().unwrap_or(key)));
+            } else {
+                object.insert(key, value);
+            }
+        }
+        Ok(Value::Object(object))
+    }
+}
+
+/// A value a form is filled from.
+struct Node(Value);
+
+/// Number types differ only in what they hold, which their visitor checks.
+macro_rules! whole_numbers {
+    ($($method:ident)*) => {$(
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+            match &self.0 {
+                Value::Number(number) if !number.is_f64() => self.deserialize_any(visitor),
+                _ => Err(Wrong::new("must be a whole number")),
+            }
+        }
+    )*};
+}
+
+impl<'de> Deserializer<'de> for Node {
+    type Error = Wrong;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        match self.0 {
+            Value::Null => visitor.visit_unit(),
+            Value::Bool(value) => visitor.visit_bool(value),
+            Value::Number(number) => match (number.as_u64(), number.as_i64()) {
+                (Some(value), _) => visitor.visit_u64(value),
+                (None, Some(value)) => visitor.visit_i64(value),
+                (None, None) => visitor.visit_f64(number.as_f64().unwrap_or(f64::NAN)),
+            },
+            Value::String(text) => visitor.visit_string(text),
+            Value::Array(items) => visitor.visit_seq(Items(items.into_iter().enumerate())),
+            Value::Object(object) => visitor.visit_map(Entries { rest: object.into_iter(), held: None }),
+        }
+    }
+
+    whole_numbers! {
+        deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64
+        deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64
+    }
+
+    fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        match &self.0 {
+            Value::Number(_) => self.deserialize_any(visitor),
+            _ => Err(Wrong::new("must be a number")),
+        }
+    }
+
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        match &self.0 {
+            Value::Bool(_) => self.deserialize_any(visitor),
+            _ => Err(Wrong::new("must be true or false")),
+        }
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        match &self.0 {
+            Value::String(_) => self.deserialize_any(visitor),
+            _ => Err(Wrong::new("must be a string")),
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        if self.0.is_null() { visitor.visit_none() } else { visitor.visit_some(self) }
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        match &self.0 {
+            Value::Array(_) => self.deserialize_any(visitor),
+            _ => Err(Wrong::new("must be a list")),
+        }
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        match &self.0 {
+            Value::Object(_) => self.deserialize_any(visitor),
+            _ => Err(Wrong::new("must be an object")),
+        }
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Wrong> {
+        self.deserialize_map(visitor)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Wrong> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Wrong> {
+        match self.0 {
+            Value::String(name) => visitor.visit_enum(name.into_deserializer()),
+            _ => Err(Wrong::new("must be a string")),
+        }
+    }
+
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        self.deserialize_string(visitor)
+    }
+
+    forward_to_deserialize_any! {
+        f32 char bytes byte_buf unit unit_struct tuple tuple_struct identifier ignored_any
+    }
+}
+
+struct Items(std::iter::Enumerate<std::vec::IntoIter<Value>>);
+
+impl<'de> SeqAccess<'de> for Items {
+    type Error = Wrong;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Wrong> {
+        let Some((index, item)) = self.0.next() else { return Ok(None) };
+        seed.deserialize(Node(item)).map(Some).map_err(|wrong| wrong.under(Step::Index(index)))
+    }
+}
+
+struct Entries {
+    rest: serde_json::map::IntoIter,
+    /// The entry whose key has been given out.
+    held: Option<(String, Value)>,
+}
+
+impl<'de> MapAccess<'de> for Entries {
+    type Error = Wrong;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Wrong> {
+        let Some((key, value)) = self.rest.next() else { return Ok(None) };
+        let name: StringDeserializer<Wrong> = key.clone().into_deserializer();
+        self.held = Some((key, value));
+        seed.deserialize(name).map(Some)
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Wrong> {
+        let (key, value) = self.held.take().unwrap_or_default();
+        seed.deserialize(Node(value)).map_err(|wrong| wrong.under(Step::Key(key)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    struct Form {
+        name: String,
+        ttl: Option<i64>,
+        small: Option<u8>,
+        share: Option<f64>,
+        is_on: Option<bool>,
+        tags: Option<Vec<String>>,
+        values: Option<BTreeMap<String, String>>,
+        inner: Option<Vec<Inner>>,
+    }
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    struct Inner {
+        role: String,
+        any: Option<Value>,
+    }
+
+    fn flaw(body: &str) -> String {
+        match read::<Form>(body.as_bytes()) {
+            Ok(form) => format!("{form:?}"),
+            Err(Flaw::NotAnObject) => "not an object".to_owned(),
+            Err(Flaw::Field(wrong)) => wrong.to_string(),
+        }
+    }
+
+    #[test]
+    fn a_form_is_filled_and_other_keys_do_not_matter() {
+        let body = r#" {"name":"\u00e9","ttl":-5,"small":255,"share":2,"is_on":false,"tags":["a"],"more":{"x":[1]},
+            "values":{"K":"v"},"inner":[{"role":"r","any":{"n":1.5,"l":[null,true]}}]} "#;
+        let form: Form = read(body.as_bytes()).unwrap();
+        assert_eq!(
+            (form.name.as_str(), form.ttl, form.small, form.share),
+            ("é", Some(-5), Some(255), Some(2.0))
+        );
+        assert_eq!(form.inner.unwrap()[0].any, Some(serde_json::json!({"n": 1.5, "l": [null, true]})));
+        assert!(read::<Form>(br#"{"name":"x","ttl":null,"tags":null}"#).is_ok());
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_and_not_quoted() {
+        for (body, expected) in [
+            (r#"{}"#, r#""name" is missing"#),
+            (r#"{"name":5}"#, r#""name" must be a string"#),
+            (r#"{"name":null}"#, r#""name" must be a string"#),
+            (r#"{"name":"x","ttl":"hunter2"}"#, r#""ttl" must be a whole number"#),
+            (r#"{"name":"x","ttl":1.0}"#, r#""ttl" must be a whole number"#),
+            (r#"{"name":"x","ttl":99999999999999999999}"#, r#""ttl" must be a whole number"#),
+            (r#"{"name":"x","ttl":18446744073709551615}"#, r#""ttl" is out of range"#),
+            (r#"{"name":"x","small":-1}"#, r#""small" is out of range"#),
+            (r#"{"name":"x","share":"1"}"#, r#""share" must be a number"#),
+            (r#"{"name":"x","is_on":1}"#, r#""is_on" must be true or false"#),
+            (r#"{"name":"x","tags":"a"}"#, r#""tags" must be a list"#),
+            (r#"{"name":"x","tags":["a",["hunter2"]]}"#, r#""tags[1]" must be a string"#),
+            (r#"{"name":"x","values":[]}"#, r#""values" must be an object"#),
+            (r#"{"name":"x","values":{"KEY":{"a":"hunter2"}}}"#, r#""values.KEY" must be a string"#),
+            (r#"{"name":"x","inner":[{}]}"#, r#""inner[0].role" is missing"#),
+            (r#"{"name":"x","name":"y"}"#, r#""name" is given more than once"#),
+            (r#"{"name":"x","other":[{"a\n":1,"a\n":2}]}"#, r#""a\n" is given more than once"#),
+            ("{", "not an object"),
+            ("{} x", "not an object"),
+            ("[]", "not an object"),
+            ("null", "not an object"),
+            ("", "not an object"),
+        ] {
+            assert_eq!(flaw(body), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_path_has_an_end_and_a_tree_a_bottom() {
+        let long = flaw(&format!(r#"{{"name":"x","values":{{"{}":1}}}}"#, "é".repeat(500)));
+        assert_eq!(long.chars().count(), MAX_PATH_CHARS + r#""…" must be a string"#.chars().count());
+        assert_eq!(flaw(&format!(r#"{{"name":{}"#, "[".repeat(100_000))), "not an object");
+    }
+}
