@@ -6,7 +6,7 @@ use super::Request;
 use crate::http1::respond::Answer;
 use crate::log_event;
 use crate::rate::TooMany;
-use crate::store;
+use crate::store::{self, Trouble};
 
 /// What a route's function gives.
 pub(super) type Reply = Result<Answer, Refusal>;
@@ -37,7 +37,15 @@ impl Refusal {
                     path = request.path,
                     err = error
                 );
-                error_answer(500, "Internal server error")
+                match error.trouble() {
+                    None => error_answer(500, "Internal server error"),
+                    Some(Trouble::Busy) => {
+                        error_answer(503, "the storage is busy: nothing was changed, try again")
+                            .with("Retry-After", "1")
+                    }
+                    Some(Trouble::Full) => error_answer(507, "the storage is full: nothing was changed"),
+                    Some(Trouble::Unusable) => error_answer(503, "the storage fails: nothing was changed"),
+                }
             }
         }
     }

@@ -4,6 +4,7 @@
 //! a warning, and `/v1/mitm/ca.pem` says so to those who ask (contract D.2).
 
 mod keeper;
+mod lookout;
 mod pidfile;
 mod unlock;
 
@@ -35,6 +36,7 @@ use crate::tls::leaf::Leaves;
 use crate::tls::{Acceptor, Connector};
 use crate::vault::scope::Directory;
 use keeper::Keeper;
+use lookout::Lookout;
 use pidfile::PidFile;
 
 /// What open connections get to end by themselves (contract D.2).
@@ -127,7 +129,7 @@ pub fn run(mut settings: Settings) -> Result<(), Failure> {
     claim.announce().map_err(|error| cannot("write the PID file", &error))?;
     // A closed stdout is no reason not to serve.
     drop(io::stdout().write_all(lines.as_bytes()));
-    let ended = serve(&mut reactor, &signals, proxy.as_deref(), settings.health_name.as_deref());
+    let ended = serve(&mut reactor, &signals, proxy.as_deref(), &store, settings.health_name.as_deref());
     journal.close(Instant::now() + LOG_GRACE);
     if let Some(proxy) = &proxy {
         tell_refusals(proxy);
@@ -156,6 +158,7 @@ fn serve(
     reactor: &mut Reactor,
     signals: &Signals,
     proxy: Option<&Proxy>,
+    store: &Store,
     health_name: Option<&str>,
 ) -> Result<(), Failure> {
     let failed = |error: io::Error| cannot("go on serving", &error);
@@ -167,9 +170,12 @@ fn serve(
             None
         }
     };
+    let mut lookout = Lookout::new();
     loop {
-        let purge_at = proxy.and_then(|proxy| proxy.purge(Instant::now()));
-        match reactor.turn(purge_at).map_err(failed)? {
+        let now = Instant::now();
+        let purge_at = proxy.and_then(|proxy| proxy.purge(now));
+        let look_at = lookout.look(store, now);
+        match reactor.turn(purge_at.into_iter().chain([look_at]).min()).map_err(failed)? {
             Wake::Deadline => {}
             Wake::Watched(number) if number == signal_wake => {
                 if is_asked_to_end(signals).map_err(failed)? {

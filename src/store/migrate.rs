@@ -22,6 +22,7 @@ const STEPS: &[Step] = &[
     Step { number: 4, sql: include_str!("schema/004_accounts.sql") },
     Step { number: 5, sql: include_str!("schema/005_invites.sql") },
     Step { number: 6, sql: include_str!("schema/006_proposals.sql") },
+    Step { number: 7, sql: include_str!("schema/007_changes.sql") },
 ];
 
 /// Brings the schema up to date. A database from a newer program is refused: its rules are unknown here.

@@ -1,17 +1,40 @@
 //! What survives a restart: people, agents, vaults, sealed credentials.
 //!
-//! One SQLite file in WAL mode. Everything that changes state goes through one connection and one
-//! transaction that is on disk before the call returns, so a crash loses nothing that was acknowledged.
-//! The proxy's path reads memory: `directory` caches what tokens may do and each vault's rules, and
-//! every change that bears on either drops what it made stale before it returns.
-//! Credential values are sealed before they reach a statement; tokens are kept as hashes only.
+//! Credential values are sealed before they reach a statement; tokens are kept as hashes only. The proxy's
+//! path reads memory: `directory` caches what tokens may do and each vault's rules, and every change that
+//! bears on either drops what it made stale before it returns.
+//!
+//! # What an engine keeps
+//!
+//! The engine here is one SQLite file in WAL mode. Any engine in its place has to keep these, and
+//! `tests/store.rs` holds it to them through [`Store`]'s operations, without a statement of its own:
+//!
+//! 1. **Durable.** A change that has returned is there after a crash at any later moment; one that has
+//!    failed, or that a crash cut off, has left nothing behind.
+//! 2. **Whole.** Each change is one transaction that no other change can come between: the first account
+//!    with its grant and login; an agent with its grants and token; a vault with its maker's grant; a
+//!    proposal with its sealed values; a proposal's application with everything it applies; a password's
+//!    reset with the end of its logins; an edit of services between its read and its write.
+//! 3. **Unique.** Names of vaults and agents, addresses of accounts, a key in its vault, one data key: of
+//!    two racing makers one is told that it is there. The data key that was stored first stays.
+//! 4. **Gone with its owner.** What belongs to a vault goes with it, tokens go with whom they stand for.
+//! 5. **Numbers are never given twice**: those of request log rows are cursors, also after deletions.
+//! 6. **Told.** A change that makes something stale is found by [`Store::catch_up`] of every other
+//!    process, in the order of commits, and by its own process at once.
+//! 7. **Bounded.** A change waits for others' locks for seconds and then fails with [`Error::Busy`] or its
+//!    engine's word for it; a look never waits for a change.
+//!
+//! Statements keep to what SQLite and Postgres both understand; `tests/portable_sql.rs` lists what is not
+//! to be used, and the exceptions with their reasons.
 
 pub mod accounts;
 pub mod agents;
 mod ca;
+mod changes;
 mod clock;
 pub mod credentials;
 mod directory;
+mod error;
 mod fresh;
 pub mod grants;
 mod migrate;
@@ -23,10 +46,9 @@ pub mod seal;
 pub mod sessions;
 pub mod settings;
 pub mod vaults;
+mod writer;
 
-use std::fmt;
 use std::fs::{DirBuilder, OpenOptions};
-use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -36,10 +58,13 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use crate::secret::Secret;
 use crate::vault::oauth::TokenEndpoint;
+use changes::{Mark, Watch};
 pub use clock::Timestamp;
 use directory::Caches;
+pub use error::{Error, Trouble};
 use oauth::Flights;
 use seal::{Protection, Seal};
+use writer::Writer;
 
 const DATABASE: &str = "agent-vault.db";
 
@@ -56,11 +81,14 @@ pub struct Locked {
 pub struct Store {
     dir: PathBuf,
     seal: Seal,
-    /// The one connection that writes; the control API reads through it too.
-    main: Mutex<Connection>,
+    writer: Writer,
+    /// What the control API reads through, so that a look never waits behind a write.
+    reader: Mutex<Connection>,
     /// Fills the caches, so that a proxy thread never waits behind a write.
     misses: Mutex<Connection>,
+    watch: Mutex<Watch>,
     caches: Caches,
+    mark: Mark,
     flights: Flights,
     token_endpoint: OnceLock<Box<dyn TokenEndpoint>>,
 }
@@ -75,31 +103,6 @@ enum Stale<'a> {
     Vault(&'a str),
     /// A vault as a whole.
     Everything,
-}
-
-/// Why the store could not do what it was asked.
-#[derive(Debug)]
-pub enum Error {
-    /// Random numbers or a cipher are not to be had.
-    Crypto,
-    /// What is stored breaks a rule the store keeps.
-    Corrupt(&'static str),
-    /// One of the root's two files is there and the other is not.
-    HalfCa(PathBuf),
-    Io {
-        path: PathBuf,
-        cause: io::Error,
-    },
-    /// The database was written by a newer program.
-    NewerSchema {
-        found: u32,
-        known: u32,
-    },
-    PasswordNeeded,
-    Sqlite(rusqlite::Error),
-    /// A ciphertext does not open: changed, moved, or sealed under another key.
-    Unsealable,
-    WrongPassword,
 }
 
 impl Locked {
@@ -126,13 +129,17 @@ impl Locked {
     /// Opens the data key; on a fresh store the password given, or none, is the one it will have.
     pub fn unlock(self, password: Option<&Secret>) -> Result<Store, Error> {
         let seal = seal::unlock(&self.connection, password, Timestamp::now())?;
-        let misses = connect(&self.dir.join(DATABASE))?;
+        let more = || connect(&self.dir.join(DATABASE));
+        let (reader, misses, watch) = (more()?, more()?, Watch::new(more()?)?);
         Ok(Store {
-            dir: self.dir,
             seal,
-            main: Mutex::new(self.connection),
+            mark: Mark::read(&self.connection)?,
+            writer: Writer::new(self.connection),
+            reader: Mutex::new(reader),
             misses: Mutex::new(misses),
+            watch: Mutex::new(watch),
             caches: Caches::default(),
+            dir: self.dir,
             flights: Flights::default(),
             token_endpoint: OnceLock::new(),
         })
@@ -151,9 +158,10 @@ impl Store {
         stale: Stale<'_>,
         work: impl FnOnce(&Transaction<'_>) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let mut connection = lock(&self.main);
+        let mut connection = self.writer.turn(BUSY_TIMEOUT)?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let outcome = work(&transaction)?;
+        let number = changes::note(&transaction, stale)?;
         transaction.commit()?;
         match stale {
             Stale::Nothing => {}
@@ -161,12 +169,13 @@ impl Store {
             Stale::Vault(id) => self.caches.forget_vault(id),
             Stale::Everything => self.caches.forget_all(),
         }
+        self.mark.pass(number);
         Ok(outcome)
     }
 
     /// Runs a read on the control API's connection.
     fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Error>) -> Result<T, Error> {
-        work(&lock(&self.main))
+        work(&lock(&self.reader))
     }
 }
 
@@ -202,44 +211,6 @@ fn is_duplicate(error: &rusqlite::Error) -> bool {
     use rusqlite::ffi::{SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_UNIQUE};
     let extended = error.sqlite_error().map(|error| error.extended_code);
     matches!(extended, Some(SQLITE_CONSTRAINT_PRIMARYKEY | SQLITE_CONSTRAINT_UNIQUE))
-}
-
-impl From<rusqlite::Error> for Error {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Sqlite(error)
-    }
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Crypto => f.write_str("the system gives no random numbers"),
-            Self::Corrupt(what) => write!(f, "the store is damaged: {what}"),
-            Self::HalfCa(dir) => write!(
-                f,
-                "inconsistent CA state in {} (one of ca.crt.pem and ca.key.enc is missing)",
-                dir.display()
-            ),
-            Self::Io { path, cause } => write!(f, "{}: {cause}", path.display()),
-            Self::NewerSchema { found, known } => {
-                write!(f, "the database has schema {found}, this program knows up to {known}")
-            }
-            Self::PasswordNeeded => f.write_str("the store is protected by a master password"),
-            Self::Sqlite(error) => write!(f, "database: {error}"),
-            Self::Unsealable => f.write_str("a sealed value does not open with this data key"),
-            Self::WrongPassword => f.write_str("wrong master password"),
-        }
-    }
-}
-
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Io { cause, .. } => Some(cause),
-            Self::Sqlite(error) => Some(error),
-            _ => None,
-        }
-    }
 }
 
 /// A store in a fresh directory, for unit tests.

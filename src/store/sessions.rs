@@ -86,7 +86,13 @@ impl Store {
         }
         let is_login = matches!(row.holder, Holder::User { .. });
         if is_login && row.last_used_at.is_none_or(|last| now > last.plus(TOUCH_EVERY)) {
-            self.touch(&id, ip, user_agent, now)?;
+            match self.touch(&id, ip, user_agent, now) {
+                // A note that finds no room is no reason to turn its owner away.
+                Err(error) if error.trouble().is_some() => {
+                    crate::log_event!(Warn, "use of a login not noted", err = error);
+                }
+                noted => noted?,
+            }
         }
         Ok(Standing::Live(row.holder))
     }
