@@ -115,32 +115,35 @@ fn statements_of_the_store() -> Vec<(String, String)> {
     statements
 }
 
-/// The string literals of a piece of code.
+/// The string literals of a piece of code; comments and character literals are stepped over.
 fn strings(code: &str) -> Vec<String> {
-    let code = without_comments(code);
     let mut found = Vec::new();
-    let mut rest = code.as_str();
-    while let Some(start) = rest.find('"') {
-        let body = &rest[start + 1..];
-        let bytes = body.as_bytes();
-        let mut end = 0;
-        while end < bytes.len() && bytes[end] != b'"' {
-            end += if bytes[end] == b'\\' { 2 } else { 1 };
-        }
-        found.push(body.get(..end).unwrap_or_default().to_owned());
-        rest = body.get(end + 1..).unwrap_or_default();
+    let mut rest = code;
+    while let Some(at) = rest.find(['"', '/', '\'']) {
+        let (token, after) = rest.split_at(at).1.split_at(1);
+        rest = match token {
+            "/" if after.starts_with('/') => after.split_once('\n').map_or("", |(_, next)| next),
+            "'" if after.starts_with("\"'") => &after[2..],
+            "\"" => {
+                let end = end_of_string(after);
+                found.push(after[..end].to_owned());
+                after.get(end + 1..).unwrap_or_default()
+            }
+            _ => after,
+        };
     }
     found
 }
 
-/// The code without its comments. A quote in a character literal would read as a string's start.
-fn without_comments(code: &str) -> String {
-    let is_outside = |line: &str, at: usize| line[..at].matches('"').count() % 2 == 0;
-    let lines = code.lines().map(|line| {
-        let comment = line.match_indices("//").map(|(at, _)| at).find(|at| is_outside(line, *at));
-        comment.map_or(line, |at| &line[..at])
+/// Where the closing quote is.
+fn end_of_string(text: &str) -> usize {
+    let mut is_escaped = false;
+    let end = text.find(|c| {
+        let is_end = c == '"' && !is_escaped;
+        is_escaped = c == '\\' && !is_escaped;
+        is_end
     });
-    lines.collect::<Vec<_>>().join("\n").replace("'\"'", "' '").replace("b'\\\\'", "b' '")
+    end.unwrap_or(text.len())
 }
 
 fn files(dir: &Path) -> Vec<PathBuf> {
