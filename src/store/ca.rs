@@ -16,6 +16,9 @@ use super::seal::Sealed;
 use super::{Error, Store, create_private_dir};
 use crate::secret::Secret;
 
+const DIRECTORY: &str = "ca";
+/// What a crash may leave of a root that was being stored; the next attempt writes over it.
+const UNFINISHED: &str = "ca.new";
 const CERTIFICATE: &str = "ca.crt.pem";
 const KEY: &str = "ca.key.enc";
 
@@ -44,21 +47,18 @@ impl Store {
         Ok(Some((pem, self.seal.open(b"", &sealed)?)))
     }
 
-    /// Stores a root. The key comes first: a crash between the two is then told by [`Error::HalfCa`]
-    /// before any client has seen the certificate.
+    /// Stores the first root. Both files appear at once, by the name of their directory: a crash leaves
+    /// none, not one of them.
     pub fn save_ca(&self, certificate_pem: &str, key_sec1: &Secret) -> Result<(), Error> {
-        let dir = self.ca_dir();
-        create_private_dir(&dir)?;
         let sealed = self.seal.seal(b"", key_sec1)?;
         let file =
             KeyFile { nonce: STANDARD.encode(sealed.nonce), ciphertext: STANDARD.encode(sealed.ciphertext) };
         let json = serde_json::to_vec(&file).map_err(|_| Error::Corrupt(KEY))?;
-        write_whole(&dir, KEY, 0o600, &json)?;
-        write_whole(&dir, CERTIFICATE, 0o644, certificate_pem.as_bytes())
+        write_pair(&self.dir, certificate_pem.as_bytes(), &json)
     }
 
     fn ca_dir(&self) -> PathBuf {
-        self.dir.join("ca")
+        self.dir.join(DIRECTORY)
     }
 }
 
@@ -70,20 +70,23 @@ fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, Error> {
     }
 }
 
-/// Writes a file so that it is either the old one or the whole new one.
-fn write_whole(dir: &Path, name: &str, mode: u32, bytes: &[u8]) -> Result<(), Error> {
-    let path = dir.join(name);
-    let temporary = dir.join(format!("{name}.tmp"));
-    let written = OpenOptions::new()
-        .create(true)
-        .write(true)
-        .truncate(true)
-        .mode(mode)
-        .open(&temporary)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&temporary, &path))
-        .and_then(|()| File::open(dir)?.sync_all());
-    written.map_err(|cause| Error::Io { path, cause })
+/// Writes both files below `state`, where there may be none yet.
+fn write_pair(state: &Path, certificate: &[u8], key: &[u8]) -> Result<(), Error> {
+    let (dir, unfinished) = (state.join(DIRECTORY), state.join(UNFINISHED));
+    create_private_dir(&unfinished)?;
+    let written = write_synced(&unfinished.join(KEY), 0o600, key)
+        .and_then(|()| write_synced(&unfinished.join(CERTIFICATE), 0o644, certificate))
+        .and_then(|()| File::open(&unfinished)?.sync_all())
+        // An empty directory of that name gives way; one with a file in it does not.
+        .and_then(|()| fs::rename(&unfinished, &dir))
+        .and_then(|()| File::open(state)?.sync_all());
+    written.map_err(|cause| Error::Io { path: dir, cause })
+}
+
+fn write_synced(path: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(mode).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }
 
 #[cfg(test)]
@@ -100,6 +103,19 @@ mod tests {
         assert_eq!(store.load_ca().unwrap(), Some(("PEM".to_owned(), key)));
         let file = fs::read_to_string(dir.path().join("ca/ca.key.enc")).unwrap();
         assert!(file.starts_with("{\"nonce\":\"") && !file.contains(&STANDARD.encode("the key in DER")));
+    }
+
+    #[test]
+    fn what_a_crash_left_of_a_root_is_in_nobodys_way() {
+        let (dir, store) = scratch();
+        fs::create_dir(dir.path().join(UNFINISHED)).unwrap();
+        fs::write(dir.path().join(UNFINISHED).join(KEY), "half a k").unwrap();
+        fs::create_dir(dir.path().join(DIRECTORY)).unwrap();
+        assert!(store.load_ca().unwrap().is_none());
+        store.save_ca("PEM", &Secret::from("k")).unwrap();
+        assert!(store.load_ca().unwrap().is_some());
+        assert!(store.save_ca("PEM 2", &Secret::from("k2")).is_err(), "a root is never written over");
+        assert_eq!(store.load_ca().unwrap().unwrap().0, "PEM");
     }
 
     #[test]

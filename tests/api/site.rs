@@ -23,7 +23,7 @@ pub(crate) struct Site {
 pub(crate) struct Caller {
     agent: ureq::Agent,
     address: String,
-    token: Option<String>,
+    pub(crate) token: Option<String>,
 }
 
 pub(crate) struct Answer {
@@ -113,6 +113,17 @@ impl Caller {
         fields: &[(&str, &str)],
         body: Option<String>,
     ) -> Answer {
+        self.try_call(method, path, fields, body).unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+    }
+
+    /// A call to a broker that may be gone.
+    pub(crate) fn try_call(
+        &self,
+        method: &str,
+        path: &str,
+        fields: &[(&str, &str)],
+        body: Option<String>,
+    ) -> Result<Answer, ureq::Error> {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.address));
         if let Some(token) = &self.token {
             request = request.header("Authorization", format!("Bearer {token}"));
@@ -120,17 +131,12 @@ impl Caller {
         for (name, value) in fields {
             request = request.header(*name, *value);
         }
-        let outcome = match body {
-            Some(body) => self.agent.run(request.body(body).expect("a request")),
-            None => self.agent.run(request.body(()).expect("a request")),
+        let mut response = match body {
+            Some(body) => self.agent.run(request.body(body).expect("a request"))?,
+            None => self.agent.run(request.body(()).expect("a request"))?,
         };
-        let mut response = outcome.unwrap_or_else(|error| panic!("{method} {path}: {error}"));
-        let body = response.body_mut().with_config().limit(64 << 20).read_to_string();
-        Answer {
-            status: response.status().as_u16(),
-            fields: response.headers().clone(),
-            body: body.unwrap_or_else(|error| panic!("{method} {path}: {error}")),
-        }
+        let body = response.body_mut().with_config().limit(64 << 20).read_to_string()?;
+        Ok(Answer { status: response.status().as_u16(), fields: response.headers().clone(), body })
     }
 }
 
