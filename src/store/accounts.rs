@@ -35,6 +35,15 @@ pub struct User {
     pub is_active: bool,
 }
 
+/// An account to make.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NewUser<'a> {
+    pub(super) email: &'a str,
+    pub(super) password: &'a PasswordHash,
+    pub(super) role: InstanceRole,
+    pub(super) is_active: bool,
+}
+
 /// Where a login comes from; shown to its owner, trusted for nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Device<'a> {
@@ -127,6 +136,14 @@ impl Store {
     }
 }
 
+/// Removes a person and everything that acts in the person's name.
+pub(super) fn erase(transaction: &Transaction<'_>, user: &str) -> Result<(), Error> {
+    transaction.execute("DELETE FROM sessions WHERE user_id = ?1 OR created_by_actor_id = ?1", [user])?;
+    transaction.execute("DELETE FROM vault_grants WHERE actor_id = ?1", [user])?;
+    transaction.execute("DELETE FROM users WHERE id = ?1", [user])?;
+    Ok(())
+}
+
 fn has_users(connection: &Connection) -> Result<bool, Error> {
     Ok(connection.query_row("SELECT EXISTS (SELECT 1 FROM users)", [], |row| row.get(0))?)
 }
@@ -142,26 +159,37 @@ fn insert_owner(
     if has_users(transaction)? {
         return Ok(None);
     }
+    let new = NewUser { email, password, role: InstanceRole::Owner, is_active: true };
+    let owner = ActorRef { kind: ActorKind::User, id: insert_user(transaction, &new, now)? };
+    grants::write_grant(transaction, &owner, vaults::DEFAULT_ID, Role::Admin, now)?;
+    Ok(Some(owner.id))
+}
+
+/// Inserts an account; its id.
+pub(super) fn insert_user(
+    transaction: &Transaction<'_>,
+    user: &NewUser<'_>,
+    now: Timestamp,
+) -> Result<String, Error> {
     let id = fresh::uuid()?;
     transaction.execute(
         "INSERT INTO users (id, email, password_hash, password_salt, kdf_time, kdf_memory, kdf_threads,
              role, is_active, created_at, updated_at)
-         VALUES (:id, :email, :hash, :salt, :time, :memory, :threads, :role, 1, :now, :now)",
+         VALUES (:id, :email, :hash, :salt, :time, :memory, :threads, :role, :active, :now, :now)",
         named_params! {
             ":id": id,
-            ":email": email,
-            ":hash": password.hash.expose(),
-            ":salt": password.salt,
-            ":time": password.cost.time,
-            ":memory": password.cost.memory_kib,
-            ":threads": password.cost.threads,
-            ":role": InstanceRole::Owner,
+            ":email": user.email,
+            ":hash": user.password.hash.expose(),
+            ":salt": user.password.salt,
+            ":time": user.password.cost.time,
+            ":memory": user.password.cost.memory_kib,
+            ":threads": user.password.cost.threads,
+            ":role": user.role,
+            ":active": user.is_active,
             ":now": now,
         },
     )?;
-    let owner = ActorRef { kind: ActorKind::User, id };
-    grants::write_grant(transaction, &owner, vaults::DEFAULT_ID, Role::Admin, now)?;
-    Ok(Some(owner.id))
+    Ok(id)
 }
 
 fn create_login(

@@ -157,7 +157,7 @@ fn end_tokens(transaction: &Transaction<'_>, agent: &str) -> Result<(), Error> {
     Ok(())
 }
 
-fn vaults_of(connection: &Connection, actor: &str) -> Result<Vec<(String, Role)>, Error> {
+pub(super) fn vaults_of(connection: &Connection, actor: &str) -> Result<Vec<(String, Role)>, Error> {
     let mut statement = connection.prepare_cached(
         "SELECT v.name, g.role FROM vault_grants g JOIN vaults v ON v.id = g.vault_id
          WHERE g.actor_id = ?1 ORDER BY v.name",

@@ -1,7 +1,7 @@
 //! Who may use which vault, in which role.
 
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
-use rusqlite::{OptionalExtension, Transaction};
+use rusqlite::{Connection, OptionalExtension, Transaction};
 
 use super::{Error, Stale, Store, Timestamp};
 use crate::vault::scope::Role;
@@ -69,13 +69,7 @@ impl FromSql for Role {
 impl Store {
     /// An actor's role in a vault.
     pub fn grant(&self, actor_id: &str, vault_id: &str) -> Result<Option<Role>, Error> {
-        self.read(|connection| {
-            let role = connection
-                .prepare_cached("SELECT role FROM vault_grants WHERE actor_id = ?1 AND vault_id = ?2")?
-                .query_row((actor_id, vault_id), |row| row.get(0))
-                .optional()?;
-            Ok(role)
-        })
+        self.read(|connection| read_grant(connection, actor_id, vault_id))
     }
 
     /// Gives an actor a role in a vault, or another one.
@@ -92,17 +86,7 @@ impl Store {
     /// Takes a vault from an actor, and with it the tokens the actor minted for it; whether there was
     /// a grant.
     pub fn remove_grant(&self, actor_id: &str, vault_id: &str) -> Result<bool, Error> {
-        self.change(Stale::Tokens, |transaction| {
-            let count = transaction.execute(
-                "DELETE FROM vault_grants WHERE actor_id = ?1 AND vault_id = ?2",
-                (actor_id, vault_id),
-            )?;
-            transaction.execute(
-                "DELETE FROM sessions WHERE created_by_actor_id = ?1 AND vault_id = ?2",
-                (actor_id, vault_id),
-            )?;
-            Ok(count > 0)
-        })
+        self.change(Stale::Tokens, |transaction| delete_grant(transaction, actor_id, vault_id))
     }
 
     /// The agents of a vault, by name.
@@ -124,6 +108,33 @@ impl Store {
             Ok(rows.collect::<Result<_, _>>()?)
         })
     }
+}
+
+pub(super) fn read_grant(
+    connection: &Connection,
+    actor_id: &str,
+    vault_id: &str,
+) -> Result<Option<Role>, Error> {
+    let role = connection
+        .prepare_cached("SELECT role FROM vault_grants WHERE actor_id = ?1 AND vault_id = ?2")?
+        .query_row((actor_id, vault_id), |row| row.get(0))
+        .optional()?;
+    Ok(role)
+}
+
+/// Ends a grant and the tokens its holder minted for the vault; whether there was one.
+pub(super) fn delete_grant(
+    transaction: &Transaction<'_>,
+    actor_id: &str,
+    vault_id: &str,
+) -> Result<bool, Error> {
+    let count = transaction
+        .execute("DELETE FROM vault_grants WHERE actor_id = ?1 AND vault_id = ?2", (actor_id, vault_id))?;
+    transaction.execute(
+        "DELETE FROM sessions WHERE created_by_actor_id = ?1 AND vault_id = ?2",
+        (actor_id, vault_id),
+    )?;
+    Ok(count > 0)
 }
 
 pub(super) fn write_grant(

@@ -37,6 +37,8 @@ mod directory;
 mod error;
 mod fresh;
 pub mod grants;
+pub mod invites;
+pub mod members;
 mod migrate;
 pub mod oauth;
 mod owners;
@@ -45,6 +47,7 @@ pub mod request_logs;
 pub mod seal;
 pub mod sessions;
 pub mod settings;
+pub mod users;
 pub mod vaults;
 mod writer;
 

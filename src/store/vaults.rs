@@ -62,6 +62,17 @@ impl Store {
         })
     }
 
+    /// Gives a vault another name; not one that is taken.
+    pub fn rename_vault(&self, id: &str, name: &str, now: Timestamp) -> Result<bool, Error> {
+        self.change(Stale::Tokens, |transaction| {
+            let sql = "UPDATE vaults SET name = ?2, updated_at = ?3 WHERE id = ?1";
+            match transaction.execute(sql, (id, name, now)) {
+                Err(error) if is_duplicate(&error) => Ok(false),
+                renamed => Ok(renamed.map(|_| true)?),
+            }
+        })
+    }
+
     /// Deletes a vault and everything in it; whether there was one.
     pub fn delete_vault(&self, id: &str) -> Result<bool, Error> {
         self.change(Stale::Everything, |transaction| {

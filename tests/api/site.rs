@@ -77,6 +77,17 @@ impl Site {
         self.with_token(text(&answer.json(), "token"))
     }
 
+    /// Invites somebody, takes the invite up and logs in; `vaults` as an invite names them.
+    pub(crate) fn person(&self, owner: &Caller, email: &str, role: &str, vaults: &Value) -> Caller {
+        let invite = json!({"email": email, "role": role, "vaults": vaults});
+        let made = owner.post("/v1/users/invites", &invite).expect(201).json();
+        let path = format!("/v1/users/invites/{}/accept", token_in(&made));
+        self.nobody().post(&path, &json!({"password": PASSWORD})).expect(200);
+        let form = json!({"email": email, "password": PASSWORD});
+        let login = self.nobody().post("/v1/auth/login", &form).expect(200).json();
+        self.with_token(text(&login, "token"))
+    }
+
     /// An agent in vault `default` with this role there.
     pub(crate) fn agent(&self, owner: &Caller, name: &str, role: &str) -> Caller {
         let vaults = json!([{"vault_name": "default", "vault_role": role}]);
@@ -168,6 +179,13 @@ impl Answer {
 #[track_caller]
 pub(crate) fn text<'v>(value: &'v Value, key: &str) -> &'v str {
     value[key].as_str().unwrap_or_else(|| panic!("{key} is not text in {value}"))
+}
+
+/// The token in the link of an invite just made.
+#[track_caller]
+pub(crate) fn token_in(invite: &Value) -> &str {
+    let link = text(invite, "invite_link");
+    link.rsplit_once("/invite/").unwrap_or_else(|| panic!("no token in {link}")).1
 }
 
 /// What [`Answer::refusal`] is compared with.

@@ -37,15 +37,12 @@ pub(super) fn register(call: &Call<'_>) -> Reply {
     let form: Credentials = call.request.json()?;
     let email = normal_email(&form.email.unwrap_or_default())
         .ok_or_else(|| Refusal::error(400, "Invalid email address"))?;
-    let password = Secret::from(form.password.unwrap_or_default());
-    if password.len() < MIN_PASSWORD_BYTES {
-        return Err(Refusal::error(400, "Password must be at least 8 characters"));
-    }
+    let password = chosen_password(form.password)?;
     let closed = || Refusal::error(403, "Registration is by invitation only");
     if call.api.is_initialized()? {
         return Err(closed());
     }
-    let hash = derive(call.api, || PasswordHash::new(&password))?;
+    let hash = hash(call.api, &password)?;
     let label = form.device_label.map(|label| device_label(&label));
     let device =
         Device { label: label.as_deref(), ip: Some(&ip), user_agent: call.request.field("user-agent") };
@@ -137,6 +134,19 @@ pub(crate) fn normal_email(text: &str) -> Option<String> {
 /// Trimmed, without control characters, cut to its limit between characters.
 fn device_label(text: &str) -> String {
     text.trim().chars().filter(|c| !c.is_control()).take(MAX_DEVICE_CHARS).collect()
+}
+
+/// A password somebody chose, long enough.
+pub(super) fn chosen_password(text: Option<String>) -> Result<Secret, Refusal> {
+    let password = Secret::from(text.unwrap_or_default());
+    if password.len() < MIN_PASSWORD_BYTES {
+        return Err(Refusal::error(400, "Password must be at least 8 characters"));
+    }
+    Ok(password)
+}
+
+pub(super) fn hash(api: &Api, password: &Secret) -> Result<PasswordHash, Refusal> {
+    Ok(derive(api, || PasswordHash::new(password))?)
 }
 
 /// Runs a key derivation while no other runs.

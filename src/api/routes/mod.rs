@@ -5,11 +5,14 @@ mod auth;
 mod credentials;
 mod discover;
 mod explain;
+mod invites;
 mod logs;
+mod members;
 mod oauth;
 mod public;
 mod services;
 mod sessions;
+mod users;
 mod vaults;
 
 use super::{Access, Instance, Route};
@@ -47,6 +50,9 @@ pub(super) const TABLE: &[Route] = &[
     route("POST", "/v1/vaults", Actor(Instance::Member, vaults::create)),
     route("DELETE", "/v1/vaults/{}", Actor(Instance::Any, vaults::delete)),
     route("GET", "/v1/admin/vaults", Actor(Instance::Owner, vaults::list_all)),
+    route("POST", "/v1/vaults/{}/rename", Actor(Instance::Any, vaults::rename)),
+    route("POST", "/v1/vaults/{}/join", Actor(Instance::Owner, vaults::join)),
+    route("POST", "/v1/vaults/{}/leave", Actor(Instance::Any, vaults::leave)),
     route("GET", "/v1/vaults/{}/context", Token(vaults::context)),
     route("GET", "/v1/vaults/{}/settings", Vault(Role::Proxy, vaults::settings)),
     route("PATCH", "/v1/vaults/{}/settings", Actor(Instance::Any, vaults::set_settings)),
@@ -63,6 +69,20 @@ pub(super) const TABLE: &[Route] = &[
     route("POST", "/v1/vaults/{}/agents", Vault(Role::Admin, agents::add_to_vault)),
     route("DELETE", "/v1/vaults/{}/agents/{}", Vault(Role::Admin, agents::remove_from_vault)),
     route("POST", "/v1/vaults/{}/agents/{}/role", Vault(Role::Admin, agents::set_role_in_vault)),
+    route("GET", "/v1/vaults/{}/users", Vault(Role::Proxy, members::list)),
+    route("POST", "/v1/vaults/{}/users", Vault(Role::Admin, members::add)),
+    route("DELETE", "/v1/vaults/{}/users/{}", Vault(Role::Admin, members::remove)),
+    route("POST", "/v1/vaults/{}/users/{}/role", Vault(Role::Admin, members::set_role)),
+    route("GET", "/v1/users", Actor(Instance::Member, users::list)),
+    route("GET", "/v1/admin/users/{}", Actor(Instance::Any, users::show)),
+    route("DELETE", "/v1/admin/users/{}", Actor(Instance::Owner, users::remove)),
+    route("POST", "/v1/admin/users/{}/role", Actor(Instance::Owner, users::set_role)),
+    route("GET", "/v1/users/invites", Actor(Instance::Member, invites::list)),
+    route("POST", "/v1/users/invites", Actor(Instance::Member, invites::create)),
+    route("DELETE", "/v1/users/invites/{}", Actor(Instance::Any, invites::revoke)),
+    route("POST", "/v1/users/invites/{}/reinvite", Actor(Instance::Member, invites::reissue)),
+    route("GET", "/v1/users/invites/{}/details", Public(invites::details)),
+    route("POST", "/v1/users/invites/{}/accept", Public(invites::accept)),
     route("GET", "/v1/agents", Actor(Instance::Member, agents::list)),
     route("POST", "/v1/agents", Actor(Instance::Member, agents::create)),
     route("GET", "/v1/agents/{}", Actor(Instance::Member, agents::show)),

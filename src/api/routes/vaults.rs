@@ -1,4 +1,4 @@
-//! Vaults themselves: made, listed, configured, deleted.
+//! Vaults themselves: made, listed, joined and left, renamed, configured, deleted.
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -7,8 +7,10 @@ use super::super::Call;
 use super::super::caller::{Actor, InVault, Who};
 use super::super::refusal::{Refusal, Reply};
 use crate::http1::respond::Answer;
+use crate::store::members::Membership;
 use crate::store::vaults::{DEFAULT_ID, Vault, policy_text};
 use crate::vault::UnmatchedPolicy;
+use crate::vault::scope::Role;
 use crate::vault::service::name;
 
 /// A path below `/v1/vaults` that an old client takes for something else.
@@ -19,17 +21,22 @@ struct Name {
     name: Option<String>,
 }
 
+impl Name {
+    /// A name a vault can have.
+    fn checked(self) -> Result<String, Refusal> {
+        let name = self.name.unwrap_or_default();
+        name::check(&name).map_err(|error| Refusal::error(400, &format!("Invalid vault {error}")))?;
+        if name == RESERVED {
+            return Err(Refusal::error(400, "This vault name is reserved"));
+        }
+        Ok(name)
+    }
+}
+
 pub(super) fn create(call: &Call<'_>, actor: &Actor) -> Reply {
     let form: Name = call.request.json()?;
-    let name = form.name.unwrap_or_default();
-    name::check(&name).map_err(|error| Refusal::error(400, &format!("Invalid vault {error}")))?;
-    if name == RESERVED {
-        return Err(Refusal::error(400, "This vault name is reserved"));
-    }
-    let vault = call
-        .store()
-        .create_vault(&name, &actor.actor, call.now)?
-        .ok_or_else(|| Refusal::error(409, &format!("Vault {name:?} already exists")))?;
+    let name = form.checked()?;
+    let vault = call.store().create_vault(&name, &actor.actor, call.now)?.ok_or_else(|| taken(&name))?;
     let body = json!({"id": vault.id, "name": vault.name, "created_at": vault.created_at.rfc3339()});
     Ok(Answer::json(201, &body))
 }
@@ -83,6 +90,48 @@ pub(super) fn delete(call: &Call<'_>, actor: &Actor) -> Reply {
     Ok(Answer::json(200, &json!({"name": vault.name, "deleted": true})))
 }
 
+pub(super) fn rename(call: &Call<'_>, actor: &Actor) -> Reply {
+    let vault = find(call)?;
+    actor.require_admin_of(call, &vault)?;
+    if vault.id == DEFAULT_ID {
+        return Err(Refusal::error(400, "The default vault cannot be renamed"));
+    }
+    let name = call.request.json::<Name>()?.checked()?;
+    if !call.store().rename_vault(&vault.id, &name, call.now)? {
+        return Err(taken(&name));
+    }
+    let body = json!({
+        "message": format!("Vault {:?} is now {name:?}", vault.name),
+        "old_name": vault.name,
+        "new_name": name,
+    });
+    Ok(Answer::json(200, &body))
+}
+
+/// An owner becomes admin of a vault, one nobody looks after any more for instance.
+pub(super) fn join(call: &Call<'_>, actor: &Actor) -> Reply {
+    let vault = find(call)?;
+    if !call.store().add_member(&actor.actor, &vault.id, Role::Admin, call.now)? {
+        return Err(Refusal::error(409, "You are already a member of this vault"));
+    }
+    Ok(Answer::json(200, &json!({"vault": vault.name, "role": Role::Admin.as_str(), "joined": true})))
+}
+
+/// Anyone may leave but the last admin. An owner without a grant sees the vault and has nothing to leave;
+/// to anybody else it is closed.
+pub(super) fn leave(call: &Call<'_>, actor: &Actor) -> Reply {
+    let vault = find(call)?;
+    match call.store().remove_member(&actor.actor.id, &vault.id)? {
+        Membership::Changed => {}
+        Membership::Absent if actor.is_owner() => {
+            return Err(Refusal::error(409, "You are not an explicit member of this vault"));
+        }
+        Membership::Absent => return Err(Refusal::error(403, "No access to this vault")),
+        Membership::LastAdmin => return Err(Refusal::error(409, "The last admin cannot leave the vault")),
+    }
+    Ok(Answer::json(200, &json!({"message": format!("You have left vault {:?}", vault.name)})))
+}
+
 /// The caller's own role in a vault; an owner without a grant has none.
 pub(super) fn context(call: &Call<'_>, who: &Who) -> Reply {
     let vault = find(call)?;
@@ -127,4 +176,8 @@ pub(super) fn set_settings(call: &Call<'_>, actor: &Actor) -> Reply {
 
 fn find(call: &Call<'_>) -> Result<Vault, Refusal> {
     call.store().vault(call.param(0))?.ok_or_else(|| Refusal::error(404, "Vault not found"))
+}
+
+fn taken(name: &str) -> Refusal {
+    Refusal::error(409, &format!("Vault {name:?} already exists"))
 }

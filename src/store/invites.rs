@@ -1,0 +1,400 @@
+//! People who were asked to join: a link each, good once and for two days.
+
+use std::time::Duration;
+
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, named_params};
+
+use super::accounts::{self, InstanceRole, NewToken, NewUser};
+use super::grants::{self, ActorKind, ActorRef};
+use super::password::PasswordHash;
+use super::settings::Admission;
+use super::{Error, Stale, Store, Timestamp, fresh};
+use crate::secret::Secret;
+use crate::vault::scope::Role;
+
+/// How long a link is good (contract A.12).
+const LIFE: Duration = Duration::from_secs(48 * 3600);
+
+/// Invites that may wait for an answer at once (contract A.12).
+const MAX_PENDING: u32 = 50;
+
+/// What became of an invite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    Pending,
+    Accepted,
+    Expired,
+    Revoked,
+}
+
+/// An invite, without its link.
+#[derive(Clone, Debug)]
+pub struct Invite {
+    pub id: String,
+    pub email: String,
+    pub role: InstanceRole,
+    pub status: Status,
+    pub created_by: String,
+    pub created_at: Timestamp,
+    pub expires_at: Timestamp,
+    /// By name.
+    pub vaults: Vec<InviteVault>,
+}
+
+/// A vault that comes with an invite.
+#[derive(Clone, Debug)]
+pub struct InviteVault {
+    pub id: String,
+    pub name: String,
+    pub role: Role,
+}
+
+/// An invite to make.
+#[derive(Debug)]
+pub struct NewInvite<'a> {
+    pub email: &'a str,
+    pub role: InstanceRole,
+    pub created_by: &'a str,
+    pub vaults: &'a [InviteVault],
+}
+
+/// Why an address cannot be invited, in the order in which it is said (contract A.12).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hurdle {
+    HasAccount,
+    IsInvited,
+    WrongDomain,
+    TooManyPending,
+}
+
+/// What came of taking up an invite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acceptance {
+    /// There is a new account.
+    Joined,
+    /// An account that was there has the invite's vaults.
+    Granted,
+    /// There is no account yet, and no password for one.
+    PasswordNeeded,
+    /// The invite is not pending any more.
+    Closed(Status),
+    Unknown,
+}
+
+impl Status {
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "pending" => Self::Pending,
+            "accepted" => Self::Accepted,
+            "expired" => Self::Expired,
+            "revoked" => Self::Revoked,
+            _ => return None,
+        })
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Accepted => "accepted",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+        }
+    }
+}
+
+impl ToSql for Status {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.as_str().into())
+    }
+}
+
+impl FromSql for Status {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        Self::parse(value.as_str()?).ok_or(FromSqlError::InvalidType)
+    }
+}
+
+impl Store {
+    /// What stands in the way of inviting an address.
+    pub fn invite_hurdle(
+        &self,
+        email: &str,
+        admission: &Admission,
+        now: Timestamp,
+    ) -> Result<Option<Hurdle>, Error> {
+        self.read(|connection| hurdle(connection, email, admission, now))
+    }
+
+    /// Makes an invite and its link's token, unless something came in the way.
+    pub fn create_invite(
+        &self,
+        new: &NewInvite<'_>,
+        admission: &Admission,
+        now: Timestamp,
+    ) -> Result<Result<NewToken, Hurdle>, Error> {
+        self.change(Stale::Nothing, |transaction| match hurdle(transaction, new.email, admission, now)? {
+            Some(hurdle) => Ok(Err(hurdle)),
+            None => insert(transaction, new, now).map(Ok),
+        })
+    }
+
+    /// Every invite, newest first.
+    pub fn invites(&self, now: Timestamp) -> Result<Vec<Invite>, Error> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT id, email, role, status, created_by, created_at, expires_at
+                 FROM user_invites ORDER BY created_at DESC, id",
+            )?;
+            let invites = statement.query_map([], |row| invite_from(row, now))?;
+            let invites = invites.collect::<Result<Vec<_>, _>>()?;
+            invites.into_iter().map(|invite| with_vaults(connection, invite)).collect()
+        })
+    }
+
+    pub fn invite(&self, token: &Secret, now: Timestamp) -> Result<Option<Invite>, Error> {
+        self.read(|connection| find(connection, token, now))
+    }
+
+    /// Ends a pending invite; whether it was one.
+    pub fn revoke_invite(&self, id: &str, now: Timestamp) -> Result<bool, Error> {
+        self.change(Stale::Nothing, |transaction| close(transaction, id, Status::Revoked, now))
+    }
+
+    /// Ends a pending invite and makes the same one again, with another link; `None` when it is not
+    /// pending.
+    pub fn reissue_invite(&self, invite: &Invite, now: Timestamp) -> Result<Option<NewToken>, Error> {
+        self.change(Stale::Nothing, |transaction| {
+            if !close(transaction, &invite.id, Status::Revoked, now)? {
+                return Ok(None);
+            }
+            let Invite { email, role, created_by, .. } = invite;
+            // Read again: one of the vaults may be gone since.
+            let vaults = vaults_of(transaction, &invite.id)?;
+            let new = NewInvite { email, role: *role, created_by, vaults: &vaults };
+            insert(transaction, &new, now).map(Some)
+        })
+    }
+
+    /// Takes an invite up. Of two who try at the same time one succeeds.
+    pub fn accept_invite(
+        &self,
+        token: &Secret,
+        password: Option<&PasswordHash>,
+        now: Timestamp,
+    ) -> Result<Acceptance, Error> {
+        self.change(Stale::Tokens, |transaction| {
+            let Some(invite) = find(transaction, token, now)? else {
+                return Ok(Acceptance::Unknown);
+            };
+            if invite.status != Status::Pending {
+                return Ok(Acceptance::Closed(invite.status));
+            }
+            let (id, acceptance) = match (account_of(transaction, &invite.email)?, password) {
+                (Some(id), _) => (id, Acceptance::Granted),
+                (None, None) => return Ok(Acceptance::PasswordNeeded),
+                (None, Some(password)) => {
+                    let Invite { email, role, .. } = &invite;
+                    let new = NewUser { email, password, role: *role, is_active: true };
+                    (accounts::insert_user(transaction, &new, now)?, Acceptance::Joined)
+                }
+            };
+            let person = ActorRef { kind: ActorKind::User, id };
+            for vault in &invite.vaults {
+                // An invite adds: it takes no role from somebody who has a higher one by now.
+                if grants::read_grant(transaction, &person.id, &vault.id)? < Some(vault.role) {
+                    grants::write_grant(transaction, &person, &vault.id, vault.role, now)?;
+                }
+            }
+            close(transaction, &invite.id, Status::Accepted, now)?;
+            Ok(acceptance)
+        })
+    }
+}
+
+/// What stands for a link's token where the token itself must not be kept.
+pub fn link_id(token: &Secret) -> String {
+    fresh::token_id(token)
+}
+
+fn hurdle(
+    connection: &Connection,
+    email: &str,
+    admission: &Admission,
+    now: Timestamp,
+) -> Result<Option<Hurdle>, Error> {
+    if account_of(connection, email)?.is_some() {
+        return Ok(Some(Hurdle::HasAccount));
+    }
+    let (all, own): (u32, u32) = connection.query_row(
+        "SELECT COUNT(*), COALESCE(SUM(CASE WHEN email = ?1 THEN 1 ELSE 0 END), 0)
+         FROM user_invites WHERE status = 'pending' AND expires_at >= ?2",
+        (email, now),
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
+    Ok(match (own, all) {
+        (1.., _) => Some(Hurdle::IsInvited),
+        _ if !admission.allows(email) => Some(Hurdle::WrongDomain),
+        (_, MAX_PENDING..) => Some(Hurdle::TooManyPending),
+        _ => None,
+    })
+}
+
+fn insert(transaction: &Transaction<'_>, new: &NewInvite<'_>, now: Timestamp) -> Result<NewToken, Error> {
+    let token = fresh::token(fresh::TokenKind::Invite)?;
+    let (id, expires_at) = (fresh::uuid()?, now.plus(LIFE));
+    transaction.execute(
+        "INSERT INTO user_invites (id, token_hash, email, status, role, created_by, created_at, expires_at)
+         VALUES (:id, :hash, :email, :status, :role, :by, :now, :expires)",
+        named_params! {
+            ":id": id,
+            ":hash": fresh::token_id(&token),
+            ":email": new.email,
+            ":status": Status::Pending,
+            ":role": new.role,
+            ":by": new.created_by,
+            ":now": now,
+            ":expires": expires_at,
+        },
+    )?;
+    for vault in new.vaults {
+        transaction.execute(
+            "INSERT INTO user_invite_vaults (user_invite_id, vault_id, vault_role) VALUES (?1, ?2, ?3)",
+            (&id, &vault.id, vault.role),
+        )?;
+    }
+    Ok(NewToken { token, expires_at })
+}
+
+/// Ends a pending invite in one way or the other; whether it was one.
+fn close(transaction: &Transaction<'_>, id: &str, status: Status, now: Timestamp) -> Result<bool, Error> {
+    let accepted_at = (status == Status::Accepted).then_some(now);
+    let count = transaction.execute(
+        "UPDATE user_invites SET status = ?2, accepted_at = ?3
+         WHERE id = ?1 AND status = 'pending' AND expires_at >= ?4",
+        (id, status, accepted_at, now),
+    )?;
+    Ok(count > 0)
+}
+
+fn find(connection: &Connection, token: &Secret, now: Timestamp) -> Result<Option<Invite>, Error> {
+    let invite = connection
+        .prepare_cached(
+            "SELECT id, email, role, status, created_by, created_at, expires_at
+             FROM user_invites WHERE token_hash = ?1",
+        )?
+        .query_row([fresh::token_id(token)], |row| invite_from(row, now))
+        .optional()?;
+    invite.map(|invite| with_vaults(connection, invite)).transpose()
+}
+
+fn account_of(connection: &Connection, email: &str) -> Result<Option<String>, Error> {
+    let id = connection
+        .prepare_cached("SELECT id FROM users WHERE email = ?1")?
+        .query_row([email], |row| row.get(0))
+        .optional()?;
+    Ok(id)
+}
+
+fn with_vaults(connection: &Connection, invite: Invite) -> Result<Invite, Error> {
+    Ok(Invite { vaults: vaults_of(connection, &invite.id)?, ..invite })
+}
+
+fn vaults_of(connection: &Connection, invite: &str) -> Result<Vec<InviteVault>, Error> {
+    let mut statement = connection.prepare_cached(
+        "SELECT v.id, v.name, i.vault_role
+         FROM user_invite_vaults i JOIN vaults v ON v.id = i.vault_id
+         WHERE i.user_invite_id = ?1 ORDER BY v.name",
+    )?;
+    let rows = statement.query_map([invite], |row| {
+        Ok(InviteVault { id: row.get(0)?, name: row.get(1)?, role: row.get(2)? })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Nothing writes down that an invite has expired: the clock says so.
+fn invite_from(row: &Row<'_>, now: Timestamp) -> rusqlite::Result<Invite> {
+    let (stored, expires_at): (Status, Timestamp) = (row.get(3)?, row.get(6)?);
+    let is_over = stored == Status::Pending && now > expires_at;
+    Ok(Invite {
+        id: row.get(0)?,
+        email: row.get(1)?,
+        role: row.get(2)?,
+        status: if is_over { Status::Expired } else { stored },
+        created_by: row.get(4)?,
+        created_at: row.get(5)?,
+        expires_at,
+        vaults: Vec::new(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::scratch;
+    use crate::store::vaults::DEFAULT_ID;
+
+    const EMAIL: &str = "new@x.test";
+
+    fn invite(store: &Store, now: Timestamp) -> Secret {
+        let vault = InviteVault { id: DEFAULT_ID.to_owned(), name: "default".to_owned(), role: Role::Member };
+        let new =
+            NewInvite { email: EMAIL, role: InstanceRole::NoAccess, created_by: "maker", vaults: &[vault] };
+        store.create_invite(&new, &Admission::default(), now).unwrap().unwrap().token
+    }
+
+    fn password() -> PasswordHash {
+        PasswordHash::new(&Secret::from("password")).unwrap()
+    }
+
+    #[test]
+    fn a_link_is_good_for_two_days_and_its_address_is_free_again_after_them() {
+        let (_dir, store) = scratch();
+        let start = Timestamp::now();
+        let token = invite(&store, start);
+        let end = start.plus(LIFE);
+        let hurdle = |at| store.invite_hurdle(EMAIL, &Admission::default(), at).unwrap();
+        assert_eq!(hurdle(end), Some(Hurdle::IsInvited));
+        assert_eq!(store.members(DEFAULT_ID, end).unwrap().len(), 1);
+        let late = end.plus(Duration::from_secs(1));
+        assert_eq!(hurdle(late), None);
+        assert!(store.members(DEFAULT_ID, late).unwrap().is_empty());
+        assert_eq!(
+            store.accept_invite(&token, Some(&password()), late).unwrap(),
+            Acceptance::Closed(Status::Expired)
+        );
+        let expired = store.invite(&token, late).unwrap().unwrap();
+        assert_eq!(expired.status, Status::Expired);
+        assert!(store.reissue_invite(&expired, late).unwrap().is_none());
+        assert!(!store.revoke_invite(&expired.id, late).unwrap());
+        assert_eq!(store.accept_invite(&token, Some(&password()), end).unwrap(), Acceptance::Joined);
+    }
+
+    #[test]
+    fn an_invite_takes_no_role_away() {
+        let (_dir, store) = scratch();
+        let now = Timestamp::now();
+        let token = invite(&store, now);
+        // The address got an account in the meantime: the first one, which is admin of `default`.
+        store.create_owner(EMAIL, &password(), now).unwrap();
+        assert_eq!(store.accept_invite(&token, None, now).unwrap(), Acceptance::Granted);
+        let person = store.person_by_email(EMAIL).unwrap().unwrap();
+        assert_eq!(person.role, InstanceRole::Owner);
+        assert_eq!(store.grant(&person.id, DEFAULT_ID).unwrap(), Some(Role::Admin));
+    }
+
+    #[test]
+    fn the_fifty_first_invite_waits() {
+        let (_dir, store) = scratch();
+        let now = Timestamp::now();
+        let create = |email: &str| {
+            let new = NewInvite { email, role: InstanceRole::Member, created_by: "maker", vaults: &[] };
+            store.create_invite(&new, &Admission::default(), now).unwrap().err()
+        };
+        for number in 0..50 {
+            assert_eq!(create(&format!("p{number}@x.test")), None);
+        }
+        assert_eq!(create("late@x.test"), Some(Hurdle::TooManyPending));
+        assert_eq!(create("p7@x.test"), Some(Hurdle::IsInvited));
+    }
+}
