@@ -14,6 +14,8 @@ pub enum Exit {
     Failed,
     /// The command line cannot be understood.
     Usage,
+    /// `apply --dry-run --exit-code` found changes to make.
+    Pending,
     /// `run` itself failed; no child was started.
     RunFailed,
     /// The command exists and cannot be executed.
@@ -30,6 +32,7 @@ impl Exit {
             Self::Success => 0,
             Self::Failed => 1,
             Self::Usage => 2,
+            Self::Pending => 3,
             Self::RunFailed => 125,
             Self::NotExecutable => 126,
             Self::NotFound => 127,
@@ -106,6 +109,7 @@ mod tests {
             (Exit::Success, 0),
             (Exit::Failed, 1),
             (Exit::Usage, 2),
+            (Exit::Pending, 3),
             (Exit::RunFailed, 125),
             (Exit::NotExecutable, 126),
             (Exit::NotFound, 127),

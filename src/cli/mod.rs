@@ -40,6 +40,7 @@ struct Flag(&'static str, &'static str);
 const TABLE: &[&[Verb]] = &[
     STARTING,
     operator::auth::VERBS,
+    operator::apply::VERBS,
     operator::vault::VERBS,
     operator::logs::VERBS,
     operator::explain::VERBS,

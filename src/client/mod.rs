@@ -52,6 +52,7 @@ pub struct Client {
     address: String,
     token: Option<Secret>,
     vault: Option<String>,
+    if_match: Option<String>,
 }
 
 /// A successful answer.
@@ -111,7 +112,7 @@ impl Client {
         if uri.scheme_str() == Some("https") {
             config = config.tls_config(tls_config(settings.extra_roots)?);
         }
-        Ok(Self { agent: config.build().new_agent(), address, token: None, vault: None })
+        Ok(Self { agent: config.build().new_agent(), address, token: None, vault: None, if_match: None })
     }
 
     /// The same broker, called with a token.
@@ -125,6 +126,13 @@ impl Client {
     #[must_use]
     pub fn with_vault(mut self, vault: &str) -> Self {
         self.vault = Some(vault.to_owned());
+        self
+    }
+
+    /// The same broker, changed only if what is changed still has this `ETag`; 412 otherwise.
+    #[must_use]
+    pub fn if_match(mut self, tag: &str) -> Self {
+        self.if_match = Some(tag.to_owned());
         self
     }
 
@@ -164,6 +172,9 @@ impl Client {
         }
         if let Some(vault) = &self.vault {
             request = request.header("X-Vault", vault);
+        }
+        if let Some(tag) = &self.if_match {
+            request = request.header("If-Match", tag);
         }
         let outcome = match body {
             Some(body) => {

@@ -73,6 +73,7 @@ pub fn reason(status: u16) -> &'static str {
         408 => "Request Timeout",
         409 => "Conflict",
         410 => "Gone",
+        412 => "Precondition Failed",
         413 => "Request Entity Too Large",
         429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",

@@ -47,6 +47,42 @@ fn post_adds_and_replaces_by_name() {
     assert_eq!(hosts(&owner)[2], ("split".to_owned(), "d.com/x".to_owned()));
 }
 
+/// Beyond the contract: an edit may ask that the list still be the one its caller read.
+#[test]
+fn two_operators_editing_at_once_undo_nothing_of_each_other() {
+    let site = Site::start();
+    let owner = site.owner();
+    let tag = |caller: &Caller| caller.get(PATH).expect(200).field("etag").to_owned();
+    let empty = tag(&owner);
+    let send = |method: &str, path: &str, tag: &str, body: &Value| {
+        owner.call(method, path, &[("If-Match", tag)], Some(body.to_string()))
+    };
+    let one = json!({"services": [bearer("one", "a.com")]});
+    let added = send("POST", PATH, &empty, &one).expect(200);
+    assert_eq!(added.field("etag"), tag(&owner));
+    // Another operator still thinks the list is empty, whatever they want to do with it.
+    let other = json!({"services": [bearer("two", "b.com")]});
+    let stale =
+        refused(412, "The services have changed since they were read; read them again and repeat the edit");
+    let to_one = format!("{PATH}/one");
+    for (method, path, body) in [
+        ("PUT", PATH, &other),
+        ("POST", PATH, &other),
+        ("PATCH", &to_one, &json!({"enabled": false})),
+        ("DELETE", &to_one, &json!({})),
+        ("DELETE", PATH, &json!({})),
+    ] {
+        assert_eq!(send(method, path, &empty, body).refusal(), stale, "{method} {path}");
+    }
+    assert_eq!(hosts(&owner), [("one".to_owned(), "a.com".to_owned())]);
+    // One of several tags, or any list at all, will do; without the field nothing is asked.
+    send("PUT", PATH, &format!("{empty}, {}", tag(&owner)), &other).expect(200);
+    send("POST", PATH, "*", &one).expect(200);
+    owner.send("PUT", PATH, &one).expect(200);
+    // The same content is the same list.
+    assert_eq!(tag(&owner), added.field("etag"));
+}
+
 #[test]
 fn a_host_that_several_share_names_none_of_them() {
     // 56, 57

@@ -1,4 +1,8 @@
 //! A vault's services (contract A.8).
+//!
+//! Beyond the contract, every answer that knows the whole list names its revision in `ETag`, and an edit may
+//! ask in `If-Match` that the list still be the one its caller read: of two operators who edit at once, the
+//! second is answered 412 instead of undoing what the first did. Without the field nothing changes.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -12,7 +16,8 @@ use crate::vault::service::{Invalid, Service};
 
 pub(super) fn list(call: &Call<'_>, inside: &InVault) -> Reply {
     let services = call.store().services(&inside.vault.id)?;
-    Ok(Answer::json(200, &json!({"vault": inside.vault.name, "services": list::to_json(&services)})))
+    let body = json!({"vault": inside.vault.name, "services": list::to_json(&services)});
+    Ok(at_revision(Answer::json(200, &body), &services))
 }
 
 /// Adds or replaces by name; a nameless entry may take the name of its one twin.
@@ -22,16 +27,14 @@ pub(super) fn upsert(call: &Call<'_>, inside: &InVault) -> Reply {
         return Err(Refusal::error(400, "At least one service is required"));
     }
     let mut drafts = list::read(&values).map_err(|error| invalid(&error))?;
-    let outcome = call.store().edit_services(&inside.vault.id, call.now, |stored| {
+    edit(call, inside, |stored| {
         list::adopt_names(&mut drafts, stored);
-        let incoming = list::check(drafts, call.api.settings.internal_names)?;
+        let incoming =
+            list::check(drafts, call.api.settings.internal_names).map_err(|error| invalid(&error))?;
         let names: Vec<String> = incoming.iter().map(|service| service.name.clone()).collect();
         list::upsert(stored, incoming);
-        Ok((names, stored.len()))
-    })?;
-    let (names, count) = outcome.map_err(|error| invalid(&error))?;
-    let body = json!({"vault": inside.vault.name, "upserted": names, "services_count": count});
-    Ok(Answer::json(200, &body))
+        Ok(json!({"vault": inside.vault.name, "upserted": names, "services_count": stored.len()}))
+    })
 }
 
 /// Replaces the whole list; an empty one is allowed.
@@ -40,12 +43,10 @@ pub(super) fn replace(call: &Call<'_>, inside: &InVault) -> Reply {
     let services = list::read(&values)
         .and_then(|drafts| list::check(drafts, call.api.settings.internal_names))
         .map_err(|error| invalid(&error))?;
-    let count = services.len();
-    call.store().edit_services(&inside.vault.id, call.now, |stored| {
+    edit(call, inside, |stored| {
         *stored = services;
-        Ok::<_, Refusal>(())
-    })??;
-    Ok(Answer::json(200, &json!({"vault": inside.vault.name, "services_count": count})))
+        Ok(json!({"vault": inside.vault.name, "services_count": stored.len()}))
+    })
 }
 
 #[derive(Deserialize)]
@@ -56,41 +57,70 @@ struct Switch {
 pub(super) fn enable(call: &Call<'_>, inside: &InVault) -> Reply {
     let form: Switch = call.request.json()?;
     let enabled = form.enabled.ok_or_else(|| Refusal::error(400, "enabled is required"))?;
-    let service = call.store().edit_services(&inside.vault.id, call.now, |stored| {
+    edit(call, inside, |stored| {
         let at = locate(stored, call.param(1))?;
-        stored[at].enabled = Some(enabled);
-        Ok::<_, Refusal>(stored[at].clone())
-    })??;
-    let body = json!({
-        "vault": inside.vault.name,
-        "name": service.name,
-        "host": service.joined_host(),
-        "enabled": enabled,
-    });
-    Ok(Answer::json(200, &body))
+        let service = &mut stored[at];
+        service.enabled = Some(enabled);
+        Ok(json!({
+            "vault": inside.vault.name,
+            "name": service.name,
+            "host": service.joined_host(),
+            "enabled": enabled,
+        }))
+    })
 }
 
 pub(super) fn remove(call: &Call<'_>, inside: &InVault) -> Reply {
-    let (removed, count) = call.store().edit_services(&inside.vault.id, call.now, |stored| {
+    edit(call, inside, |stored| {
         let at = locate(stored, call.param(1))?;
         let removed = stored.remove(at);
-        Ok::<_, Refusal>((removed, stored.len()))
-    })??;
-    let body = json!({
-        "vault": inside.vault.name,
-        "removed": removed.name,
-        "removed_host": removed.joined_host(),
-        "services_count": count,
-    });
-    Ok(Answer::json(200, &body))
+        Ok(json!({
+            "vault": inside.vault.name,
+            "removed": removed.name,
+            "removed_host": removed.joined_host(),
+            "services_count": stored.len(),
+        }))
+    })
 }
 
 pub(super) fn clear(call: &Call<'_>, inside: &InVault) -> Reply {
-    call.store().edit_services(&inside.vault.id, call.now, |stored| {
+    edit(call, inside, |stored| {
         stored.clear();
-        Ok::<_, Refusal>(())
-    })??;
-    Ok(Answer::json(200, &json!({"vault": inside.vault.name, "cleared": true})))
+        Ok(json!({"vault": inside.vault.name, "cleared": true}))
+    })
+}
+
+/// Edits the list under the vault's lock, if it is the one the caller means; the closure gives the body.
+fn edit(
+    call: &Call<'_>,
+    inside: &InVault,
+    change: impl FnOnce(&mut Vec<Service>) -> Result<Value, Refusal>,
+) -> Reply {
+    call.store().edit_services(&inside.vault.id, call.now, |stored| {
+        if !is_meant(call.request.field("if-match"), stored) {
+            return Err(Refusal::error(
+                412,
+                "The services have changed since they were read; read them again and repeat the edit",
+            ));
+        }
+        let body = change(stored)?;
+        Ok(at_revision(Answer::json(200, &body), stored))
+    })?
+}
+
+/// Whether a list is one of those that `If-Match` names (RFC 9110, 13.1.1).
+fn is_meant(condition: Option<&str>, services: &[Service]) -> bool {
+    let Some(condition) = condition else { return true };
+    let current = tag(services);
+    condition.split(',').map(str::trim).any(|named| named == "*" || named == current)
+}
+
+fn at_revision(answer: Answer, services: &[Service]) -> Answer {
+    answer.with("ETag", tag(services))
+}
+
+fn tag(services: &[Service]) -> String {
+    format!("\"{}\"", list::revision(services))
 }
 
 /// Which services refer to a credential, in auth or substitutions.

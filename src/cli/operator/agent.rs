@@ -99,7 +99,7 @@ fn grant_of(text: &str) -> Value {
     }
 }
 
-fn token_of(answer: &Value) -> Result<&str, Failure> {
+pub(super) fn token_of(answer: &Value) -> Result<&str, Failure> {
     let token = answer.get("av_agent_token").and_then(Value::as_str).filter(|token| !token.is_empty());
     token.ok_or_else(|| Failure::new("the broker's answer holds no token"))
 }

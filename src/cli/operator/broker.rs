@@ -42,6 +42,29 @@ pub(super) enum Caller {
     Agent,
 }
 
+/// A broker whose changes are refused when somebody else's came first.
+pub(super) struct Conditional<'b, 'w> {
+    broker: &'b mut Broker<'w>,
+    tag: Option<String>,
+}
+
+impl Conditional<'_, '_> {
+    pub(super) fn post(&mut self, path: &str, body: &Value) -> Result<Reply, Failure> {
+        self.call(&|client| client.post(path, body))
+    }
+
+    pub(super) fn delete(&mut self, path: &str) -> Result<Reply, Failure> {
+        self.call(&|client| client.delete(path, None))
+    }
+
+    fn call(&mut self, exchange: &dyn Fn(&Client) -> Result<Reply, Error>) -> Result<Reply, Failure> {
+        match &self.tag {
+            Some(tag) => self.broker.call(&|client| exchange(&client.clone().if_match(tag))),
+            None => self.broker.call(exchange),
+        }
+    }
+}
+
 impl Reach {
     pub(super) fn take(args: &mut Args) -> Result<Self, Failure> {
         Ok(Self { address: args.value("--address")?, broker_ca: args.value("--broker-ca")? })
@@ -136,6 +159,11 @@ impl<'w> Broker<'w> {
 
     pub(super) fn delete(&mut self, path: &str, body: Option<&Value>) -> Result<Reply, Failure> {
         self.call(&|client| client.delete(path, body))
+    }
+
+    /// The next calls change only what still has this `ETag`; without one they change whatever is there.
+    pub(super) fn expecting(&mut self, tag: Option<&str>) -> Conditional<'_, 'w> {
+        Conditional { broker: self, tag: tag.map(str::to_owned) }
     }
 
     /// Logs in and returns the new login; nothing is saved yet.

@@ -6,9 +6,9 @@
 use std::fs::File;
 use std::io::Read as _;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use super::{ask, yaml};
+use super::{ask, json, yaml};
 use crate::failure::Failure;
 use crate::vault::service::split_host;
 
@@ -22,8 +22,17 @@ pub(super) struct Document {
     pub(super) services: Vec<Value>,
 }
 
-/// Reads a file, or stdin when it is called `-`.
+/// Reads a file of services, or stdin when it is called `-`.
 pub(super) fn read(path: &str) -> Result<Document, Failure> {
+    read_with(path, services)
+}
+
+/// Reads a YAML or JSON file, or stdin when it is called `-`, and makes of it what is wanted; a problem is
+/// told with the file's name.
+pub(super) fn read_with<T>(
+    path: &str,
+    understand: impl FnOnce(Value) -> Result<T, String>,
+) -> Result<T, Failure> {
     let name = if path == "-" { "stdin" } else { path };
     let failed = |problem: &dyn std::fmt::Display| Failure::new(format!("{name}: {problem}"));
     let bytes = if path == "-" {
@@ -39,15 +48,14 @@ pub(super) fn read(path: &str) -> Result<Document, Failure> {
         return Err(failed(&"longer than 1 MiB"));
     }
     let text = str::from_utf8(&bytes).map_err(|_| failed(&"not UTF-8 text"))?;
-    parse(text).map_err(|problem| failed(&problem))
+    parse(text).and_then(understand).map_err(|problem| failed(&problem))
 }
 
-fn parse(text: &str) -> Result<Document, String> {
-    let value = if text.trim_start().starts_with(['{', '[']) {
-        serde_json::from_str(text).map_err(|error| error.to_string())?
-    } else {
-        yaml::parse(text)?
-    };
+fn parse(text: &str) -> Result<Value, String> {
+    if text.trim_start().starts_with(['{', '[']) { json::parse(text) } else { yaml::parse(text) }
+}
+
+fn services(value: Value) -> Result<Document, String> {
     let (vault, services) = match value {
         Value::Array(services) => (None, services),
         Value::Object(mut document) => {
@@ -64,11 +72,16 @@ fn parse(text: &str) -> Result<Document, String> {
         }
         _ => return Err("there is no list \"services\"".to_owned()),
     };
-    let services = services
+    Ok(Document { vault, services: each_joined(services)? })
+}
+
+/// A list of services as the broker takes them.
+pub(super) fn each_joined(services: Vec<Value>) -> Result<Vec<Value>, String> {
+    let each = services
         .into_iter()
         .enumerate()
         .map(|(at, service)| joined(service).map_err(|problem| format!("services[{at}]: {problem}")));
-    Ok(Document { vault, services: services.collect::<Result<_, _>>()? })
+    each.collect()
 }
 
 /// A service with its port where the broker looks for it.
@@ -101,7 +114,7 @@ fn joined(service: Value) -> Result<Value, String> {
 pub(super) fn print(answer: &Value) -> String {
     let services = answer.get("services").and_then(Value::as_array).cloned().unwrap_or_default();
     let services: Vec<Value> = services.into_iter().map(apart).collect();
-    yaml::print(&json!({ "vault": answer.get("vault"), "services": services }))
+    yaml::print(&serde_json::json!({ "vault": answer.get("vault"), "services": services }))
 }
 
 fn apart(service: Value) -> Value {
@@ -126,24 +139,30 @@ fn apart(service: Value) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    fn document(text: &str) -> Result<Document, String> {
+        parse(text).and_then(services)
+    }
 
     #[test]
     fn what_was_listed_can_be_set() {
-        let services = json!([
+        let listed = json!([
             {"name": "a", "host": "*.x.com:8443/api/*", "auth": {"type": "bearer", "token": "K"}},
             {"name": "b", "host": "y.com", "enabled": false, "auth": {"type": "passthrough"}},
         ]);
-        let text = print(&json!({"vault": "shop", "services": services}));
+        let text = print(&json!({"vault": "shop", "services": listed}));
         assert!(text.starts_with(
             "vault: shop\nservices:\n  - name: a\n    host: \"*.x.com\"\n    port: 8443\n    path: \"/api/*\"\n"
         ));
-        let document = parse(&text).unwrap();
-        assert_eq!(document.vault.as_deref(), Some("shop"));
-        assert_eq!(document.services[0]["host"], "*.x.com:8443");
-        assert_eq!(document.services[0]["path"], "/api/*");
-        assert_eq!(document.services[1], services[1]);
-        assert_eq!(parse(&print(&json!({"services": []}))).unwrap().services, [] as [Value; 0]);
+        let read = document(&text).unwrap();
+        assert_eq!(read.vault.as_deref(), Some("shop"));
+        assert_eq!(read.services[0]["host"], "*.x.com:8443");
+        assert_eq!(read.services[0]["path"], "/api/*");
+        assert_eq!(read.services[1], listed[1]);
+        assert_eq!(document(&print(&json!({"services": []}))).unwrap().services, [] as [Value; 0]);
     }
 
     #[test]
@@ -154,7 +173,7 @@ mod tests {
             r#"[{"name": "a", "host": "x.com:80/p"}]"#,
             "- name: a\n  host: x.com:80/p\n  port: 80\n",
         ] {
-            assert_eq!(parse(text), Ok(Document { vault: None, services: expected.clone() }), "{text}");
+            assert_eq!(document(text), Ok(Document { vault: None, services: expected.clone() }), "{text}");
         }
     }
 
@@ -176,8 +195,8 @@ mod tests {
             ("- x\n", "services[0]: not an object"),
             ("", "there is no list \"services\""),
         ] {
-            assert_eq!(parse(text), Err(problem.to_owned()));
+            assert_eq!(document(text), Err(problem.to_owned()));
         }
-        assert!(parse("{").unwrap_err().contains("line 1"));
+        assert!(document("{").unwrap_err().contains("line 1"));
     }
 }

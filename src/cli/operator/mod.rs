@@ -4,6 +4,7 @@
 //! is decided in [`broker`], what a person is asked in [`ask`]; results go to stdout, the rest to stderr.
 
 pub(super) mod agent;
+pub(super) mod apply;
 mod ask;
 pub(super) mod auth;
 mod broker;
@@ -12,6 +13,7 @@ pub(super) mod credential;
 mod document;
 pub(super) mod explain;
 pub(super) mod grant;
+mod json;
 pub(super) mod logs;
 pub(super) mod oauth;
 pub(super) mod service;

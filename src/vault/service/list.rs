@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::host::{self, Parts};
 use super::{InternalNames, Invalid, Service, auth, name, substitution};
+use crate::vault::sigv4::hex;
 
 /// A service as a client wrote it: split, not yet checked.
 #[derive(Clone, Debug)]
@@ -92,6 +93,12 @@ pub fn from_stored(json: &str) -> Result<Vec<Service>, Invalid> {
 /// Prints a list as it is stored and answered.
 pub fn to_json(services: &[Service]) -> Value {
     Value::Array(services.iter().map(Service::to_json).collect())
+}
+
+/// Names a list by its content: two lists have the same revision only if they say the same.
+pub fn revision(services: &[Service]) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, to_json(services).to_string().as_bytes());
+    hex(digest.as_ref())
 }
 
 /// Replaces by name in place, appends what is new.

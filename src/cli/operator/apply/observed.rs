@@ -1,0 +1,113 @@
+//! What the broker holds of what the document speaks of.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::super::broker::Broker;
+use super::super::{encoded, list, text};
+use super::document::Document;
+use crate::failure::Failure;
+use crate::vault::service::{Service, list as services};
+
+/// The broker as it was asked.
+#[derive(Debug, Default)]
+pub(super) struct Observed {
+    /// Every vault there is for this caller.
+    pub(super) names: BTreeSet<String>,
+    /// Those the document speaks of.
+    pub(super) vaults: BTreeMap<String, Vault>,
+    pub(super) agents: BTreeMap<String, Agent>,
+    /// Per vault, the role of each user in it; asked only for a document that speaks of users.
+    pub(super) users: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Vault {
+    pub(super) policy: String,
+    pub(super) services: Vec<Service>,
+    pub(super) keys: BTreeSet<String>,
+    /// The services' `ETag`, of a broker that has one.
+    pub(super) tag: Option<String>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Agent {
+    pub(super) role: String,
+    pub(super) is_revoked: bool,
+    /// Vault and role.
+    pub(super) grants: BTreeMap<String, String>,
+}
+
+impl Observed {
+    pub(super) fn of(broker: &mut Broker<'_>, document: &Document) -> Result<Self, Failure> {
+        let answer = ask(broker, "/v1/vaults")?;
+        let names: BTreeSet<String> = list(&answer, "vaults").map(|vault| text(vault, "name")).collect();
+        let mut observed = Self { names, ..Self::default() };
+        for vault in document.vaults.iter().filter(|vault| observed.names.contains(&vault.name)) {
+            let found = Vault::of(broker, &vault.name).map_err(|failure| {
+                // An owner sees every vault and is in none by that.
+                Failure::new(format!("vault {:?}: {}", vault.name, failure.message()))
+            })?;
+            observed.vaults.insert(vault.name.clone(), found);
+        }
+        if !document.agents.is_empty() {
+            let answer = ask(broker, "/v1/agents")?;
+            observed.agents =
+                list(&answer, "agents").map(|one| (text(one, "name"), Agent::of(one))).collect();
+        }
+        let granted: BTreeSet<&String> =
+            document.users.iter().flat_map(|user| user.grants.iter().map(|(vault, _)| vault)).collect();
+        let spoken_of =
+            document.vaults.iter().map(|vault| &vault.name).filter(|_| !document.users.is_empty());
+        for vault in spoken_of.chain(granted) {
+            if observed.names.contains(vault) && !observed.users.contains_key(vault) {
+                let answer = ask(broker, &format!("/v1/vaults/{}/users", encoded(vault)))?;
+                let active = list(&answer, "users").filter(|user| text(user, "status") != "pending");
+                let roles = active.map(|user| (text(user, "email"), text(user, "role"))).collect();
+                observed.users.insert(vault.clone(), roles);
+            }
+        }
+        Ok(observed)
+    }
+
+    /// The revision each vault's services were at.
+    pub(super) fn into_tags(self) -> BTreeMap<String, String> {
+        self.vaults.into_iter().filter_map(|(name, vault)| Some((name, vault.tag?))).collect()
+    }
+}
+
+impl Vault {
+    fn of(broker: &mut Broker<'_>, name: &str) -> Result<Self, Failure> {
+        let path = format!("/v1/vaults/{}", encoded(name));
+        let reply = broker.get(&format!("{path}/services"))?;
+        let listed = broker.json(&reply)?;
+        let stored = listed.get("services").map(Value::to_string).unwrap_or_default();
+        let services = services::from_stored(&stored)
+            .map_err(|invalid| Failure::new(format!("the broker's services: {invalid}")))?;
+        let settings = ask(broker, &format!("{path}/settings"))?;
+        let credentials = ask(broker, &format!("/v1/credentials?vault={}", encoded(name)))?;
+        Ok(Self {
+            policy: text(&settings, "unmatched_host_policy"),
+            services,
+            keys: list(&credentials, "keys").filter_map(Value::as_str).map(str::to_owned).collect(),
+            tag: reply.field("etag").map(str::to_owned),
+        })
+    }
+}
+
+impl Agent {
+    fn of(agent: &Value) -> Self {
+        let grants = list(agent, "vaults").map(|one| (text(one, "vault_name"), text(one, "vault_role")));
+        Self {
+            role: text(agent, "role"),
+            is_revoked: text(agent, "status") == "revoked",
+            grants: grants.collect(),
+        }
+    }
+}
+
+fn ask(broker: &mut Broker<'_>, path: &str) -> Result<Value, Failure> {
+    let reply = broker.get(path)?;
+    broker.json(&reply)
+}
