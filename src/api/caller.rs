@@ -15,6 +15,13 @@ pub(super) const COOKIE: &str = "av_session";
 #[derive(Clone)]
 pub(super) struct Who(pub(super) Holder);
 
+/// A person who logged in, and the login itself.
+pub(super) struct Person {
+    pub(super) id: String,
+    pub(super) email: String,
+    pub(super) token: Secret,
+}
+
 /// A person or an agent.
 pub(super) struct Actor {
     pub(super) actor: ActorRef,
@@ -39,12 +46,18 @@ pub(super) fn token(request: &Request) -> Option<Secret> {
     bearer.or_else(cookie).filter(|token| !token.is_empty()).map(Secret::from)
 }
 
+/// What the caller's program calls itself, as far as a list of logins has room for it.
+pub(super) fn user_agent(request: &Request) -> Option<&str> {
+    const MAX_CHARS: usize = 256;
+    let text = request.field("user-agent")?;
+    Some(text.char_indices().nth(MAX_CHARS).map_or(text, |(end, _)| &text[..end]))
+}
+
 /// Finds out who calls, or refuses with 401.
 pub(super) fn identify(call: &Call<'_>) -> Result<Who, Refusal> {
     let token = token(call.request).ok_or_else(|| Refusal::error(401, "Authorization required"))?;
     let ip = call.client_ip().to_string();
-    let user_agent = call.request.field("user-agent");
-    match call.store().standing(&token, Some(&ip), user_agent, call.now)? {
+    match call.store().standing(&token, Some(&ip), user_agent(call.request), call.now)? {
         Standing::Unknown => Err(Refusal::error(401, "Invalid or expired session")),
         Standing::Expired => Err(Refusal::error(401, "Session expired")),
         Standing::Live(holder) => Ok(Who(holder)),
@@ -52,6 +65,14 @@ pub(super) fn identify(call: &Call<'_>) -> Result<Who, Refusal> {
 }
 
 impl Who {
+    /// Routes about a person's own account and logins.
+    pub(super) fn into_person(self, call: &Call<'_>) -> Result<Person, Refusal> {
+        match (self.0, token(call.request)) {
+            (Holder::User { id, email, .. }, Some(token)) => Ok(Person { id, email, token }),
+            _ => Err(Refusal::error(403, "User session required")),
+        }
+    }
+
     /// Routes of the instance need someone with a name.
     pub(super) fn into_actor(self) -> Result<Actor, Refusal> {
         match self.0 {

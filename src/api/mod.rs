@@ -20,12 +20,12 @@ use std::time::{Duration, Instant};
 
 use crate::http1::respond::Answer;
 use crate::net::guard::Cidr;
-use crate::rate::Windows;
+use crate::rate::{Failures, Windows};
 use crate::store::{Store, Timestamp};
 use crate::vault::Snapshot;
 use crate::vault::scope::Role;
 use crate::vault::service::InternalNames;
-use caller::{Actor, InVault, Who};
+use caller::{Actor, InVault, Person, Who};
 use refusal::{Refusal, Reply};
 pub use request::Request;
 pub(crate) use routes::normal_email;
@@ -67,6 +67,10 @@ pub struct Attempts {
     pub span: Duration,
 }
 
+/// Wrong codes an address survives (contract A.2): with three codes out, ten guesses are right once in 33,000
+/// times.
+const MAX_WRONG_CODES: u32 = 10;
+
 /// The root and port of a proxy that is listening.
 #[derive(Clone, Debug)]
 pub struct ProxyNotice {
@@ -88,6 +92,8 @@ pub struct Api {
     /// Set once an account exists: it never goes back.
     has_users: AtomicBool,
     attempts: Option<Mutex<Windows>>,
+    /// Wrong codes, per address (tier VERIFY_FAIL).
+    wrong_codes: Option<Mutex<Failures>>,
     /// One key derivation at a time: each takes 64 MiB.
     derivation: Mutex<()>,
 }
@@ -110,6 +116,8 @@ enum Access {
     Ready(fn(&Call<'_>) -> Reply),
     /// Anyone with a live token.
     Token(fn(&Call<'_>, &Who) -> Reply),
+    /// A person who logged in; neither agents nor scoped tokens.
+    Person(fn(&Call<'_>, &Person) -> Reply),
     /// A person or an agent, with at least this instance role.
     Actor(Instance, fn(&Call<'_>, &Actor) -> Reply),
     /// Anyone with at least this role in the vault that is the first path parameter.
@@ -135,6 +143,7 @@ struct Route {
 impl Api {
     pub fn new(store: Arc<Store>, settings: Settings, explain: Explain) -> Self {
         let attempts = settings.attempts.map(|limit| Mutex::new(Windows::new(limit.max, limit.span)));
+        let wrong_codes = settings.attempts.map(|_| Mutex::new(Failures::new(MAX_WRONG_CODES)));
         Self {
             store,
             settings,
@@ -142,6 +151,7 @@ impl Api {
             proxy: OnceLock::new(),
             has_users: AtomicBool::new(false),
             attempts,
+            wrong_codes,
             derivation: Mutex::new(()),
         }
     }
@@ -212,6 +222,7 @@ impl Call<'_> {
         match access {
             Access::Public(function) | Access::Ready(function) => function(self),
             Access::Token(function) => function(self, &caller::identify(self)?),
+            Access::Person(function) => function(self, &caller::identify(self)?.into_person(self)?),
             Access::Actor(needed, function) => {
                 let actor = caller::identify(self)?.into_actor()?;
                 actor.require(needed)?;

@@ -1,21 +1,14 @@
-//! People: their accounts and their logins.
-
-use std::time::Duration;
+//! People: their accounts, from the sign-up to the end.
 
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, named_params};
 
 use super::grants::{self, ActorKind, ActorRef};
+use super::logins::{self, Device, NewToken};
 use super::password::{Cost, PasswordHash};
 use super::{Error, Stale, Store, Timestamp, fresh, vaults};
 use crate::secret::Secret;
 use crate::vault::scope::Role;
-
-/// A login ends a year after it began (contract B.3) …
-const LOGIN_LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
-
-/// … or thirty days after it was last used.
-const LOGIN_IDLE_SECONDS: u32 = 30 * 24 * 3600;
 
 /// What an account may do in the instance, in rising order (contract B.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,19 +37,12 @@ pub(super) struct NewUser<'a> {
     pub(super) is_active: bool,
 }
 
-/// Where a login comes from; shown to its owner, trusted for nothing.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Device<'a> {
-    pub label: Option<&'a str>,
-    pub ip: Option<&'a str>,
-    pub user_agent: Option<&'a str>,
-}
-
-/// A token just made: the only moment its value is known.
-#[derive(Debug)]
-pub struct NewToken {
-    pub token: Secret,
-    pub expires_at: Timestamp,
+/// What came of a person's wish to be forgotten.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Departure {
+    Gone,
+    /// Whoever owns the instance hands it over first.
+    IsOwner,
 }
 
 impl InstanceRole {
@@ -106,7 +92,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<Option<NewToken>, Error> {
         self.change(Stale::Nothing, |transaction| match insert_owner(transaction, email, password, now)? {
-            Some(id) => create_login(transaction, &id, device, now).map(Some),
+            Some(id) => logins::start(transaction, &id, device, now).map(Some),
             None => Ok(None),
         })
     }
@@ -117,22 +103,21 @@ impl Store {
     }
 
     pub fn user_by_email(&self, email: &str) -> Result<Option<User>, Error> {
-        self.read(|connection| {
-            let user = connection
-                .prepare_cached(
-                    "SELECT id, email, role, password_hash, password_salt, kdf_time, kdf_memory, kdf_threads,
-                         is_active
-                     FROM users WHERE email = ?1",
-                )?
-                .query_row([email], user_from)
-                .optional()?;
-            Ok(user)
-        })
+        self.read(|connection| find(connection, email))
     }
 
-    /// Starts a login.
-    pub fn create_login(&self, user: &str, device: Device<'_>, now: Timestamp) -> Result<NewToken, Error> {
-        self.change(Stale::Nothing, |transaction| create_login(transaction, user, device, now))
+    /// Deletes a person's account at the person's own wish, with logins, grants and minted tokens.
+    pub fn delete_own_account(&self, user: &str) -> Result<Departure, Error> {
+        self.change(Stale::Tokens, |transaction| {
+            let role: Option<InstanceRole> = transaction
+                .query_row("SELECT role FROM users WHERE id = ?1", [user], |row| row.get(0))
+                .optional()?;
+            if role == Some(InstanceRole::Owner) {
+                return Ok(Departure::IsOwner);
+            }
+            erase(transaction, user)?;
+            Ok(Departure::Gone)
+        })
     }
 }
 
@@ -140,8 +125,22 @@ impl Store {
 pub(super) fn erase(transaction: &Transaction<'_>, user: &str) -> Result<(), Error> {
     transaction.execute("DELETE FROM sessions WHERE user_id = ?1 OR created_by_actor_id = ?1", [user])?;
     transaction.execute("DELETE FROM vault_grants WHERE actor_id = ?1", [user])?;
+    let email = "(SELECT email FROM users WHERE id = ?1)";
+    transaction.execute(&format!("DELETE FROM email_verifications WHERE email = {email}"), [user])?;
+    transaction.execute(&format!("DELETE FROM password_resets WHERE email = {email}"), [user])?;
     transaction.execute("DELETE FROM users WHERE id = ?1", [user])?;
     Ok(())
+}
+
+pub(super) fn find(connection: &Connection, email: &str) -> Result<Option<User>, Error> {
+    let user = connection
+        .prepare_cached(
+            "SELECT id, email, role, password_hash, password_salt, kdf_time, kdf_memory, kdf_threads, is_active
+             FROM users WHERE email = ?1",
+        )?
+        .query_row([email], user_from)
+        .optional()?;
+    Ok(user)
 }
 
 fn has_users(connection: &Connection) -> Result<bool, Error> {
@@ -190,33 +189,6 @@ pub(super) fn insert_user(
         },
     )?;
     Ok(id)
-}
-
-fn create_login(
-    transaction: &Transaction<'_>,
-    user: &str,
-    device: Device<'_>,
-    now: Timestamp,
-) -> Result<NewToken, Error> {
-    let token = fresh::token(fresh::TokenKind::Session)?;
-    let expires_at = now.plus(LOGIN_LIFE);
-    transaction.execute(
-        "INSERT INTO sessions (id, public_id, user_id, device_label, last_ip, last_user_agent, last_used_at,
-             idle_ttl_seconds, expires_at, created_at)
-         VALUES (:id, :public, :user, :label, :ip, :agent, :now, :idle, :expires, :now)",
-        named_params! {
-            ":id": fresh::token_id(&token),
-            ":public": fresh::public_id()?,
-            ":user": user,
-            ":label": device.label,
-            ":ip": device.ip,
-            ":agent": device.user_agent,
-            ":idle": LOGIN_IDLE_SECONDS,
-            ":expires": expires_at,
-            ":now": now,
-        },
-    )?;
-    Ok(NewToken { token, expires_at })
 }
 
 fn user_from(row: &Row<'_>) -> rusqlite::Result<User> {

@@ -208,7 +208,7 @@ fn unavailable(error: &Error) -> ScopeError {
 
 /// Reads a token's facts; `None` when there is no such live token.
 fn load_facts(connection: &Connection, id: &str, now: Timestamp) -> Result<Option<Facts>, Error> {
-    let Some(row) = sessions::find(connection, id)?.filter(|row| !row.is_expired(now)) else {
+    let Some(row) = sessions::find(connection, id)?.filter(|row| !row.limits.are_passed(now)) else {
         return Ok(None);
     };
     let reach = match row.holder {
@@ -221,7 +221,7 @@ fn load_facts(connection: &Connection, id: &str, now: Timestamp) -> Result<Optio
             role,
         })),
     };
-    Ok(Some(Facts { expires_at: row.expires_at, reach }))
+    Ok(Some(Facts { expires_at: row.limits.expires_at, reach }))
 }
 
 /// A minted token stands for its minter (design 7).

@@ -59,6 +59,21 @@ pub(super) fn public_id() -> Result<String, Error> {
     Ok(hex(&bytes))
 }
 
+/// Six decimal digits, each sequence as likely as any other.
+pub(super) fn code() -> Result<Secret, Error> {
+    const SEQUENCES: u32 = 1_000_000;
+    /// The whole multiples of it in 32 bits; what lies beyond would favour small numbers.
+    const FAIR: u32 = u32::MAX / SEQUENCES * SEQUENCES;
+    loop {
+        let mut bytes = [0; 4];
+        fill(&mut bytes)?;
+        let number = u32::from_le_bytes(bytes);
+        if number < FAIR {
+            return Ok(format!("{:06}", number % SEQUENCES).into());
+        }
+    }
+}
+
 pub(super) fn fill(bytes: &mut [u8]) -> Result<(), Error> {
     SystemRandom::new().fill(bytes).map_err(|_| Error::Crypto)
 }
@@ -91,5 +106,7 @@ mod tests {
         assert_eq!(&uuid[14..15], "4");
         assert!("89ab".contains(&uuid[19..20]));
         assert_eq!(public_id().unwrap().len(), 20);
+        let code = code().unwrap();
+        assert!(code.len() == 6 && code.expose().iter().all(u8::is_ascii_digit));
     }
 }

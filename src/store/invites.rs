@@ -5,8 +5,9 @@ use std::time::Duration;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, named_params};
 
-use super::accounts::{self, InstanceRole, NewToken, NewUser};
+use super::accounts::{self, InstanceRole, NewUser};
 use super::grants::{self, ActorKind, ActorRef};
+use super::logins::NewToken;
 use super::password::PasswordHash;
 use super::settings::Admission;
 use super::{Error, Stale, Store, Timestamp, fresh};

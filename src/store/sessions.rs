@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 
-use super::accounts::{InstanceRole, NewToken};
+use super::accounts::InstanceRole;
 use super::grants::{ActorKind, ActorRef};
+use super::logins::NewToken;
 use super::{Error, Stale, Store, Timestamp, fresh};
 use crate::secret::Secret;
 use crate::vault::scope::Role;
@@ -52,14 +53,28 @@ pub struct Mint<'a> {
 /// A token's row, joined with whom it stands for.
 pub(super) struct TokenRow {
     pub(super) holder: Holder,
+    pub(super) limits: Limits,
+}
+
+/// How long a token is good.
+pub(super) struct Limits {
     pub(super) expires_at: Option<Timestamp>,
     idle: Option<Duration>,
     last_used_at: Option<Timestamp>,
 }
 
-impl TokenRow {
-    /// Past its absolute limit, or idle beyond its idle limit (contract B.3).
-    pub(super) fn is_expired(&self, now: Timestamp) -> bool {
+impl Limits {
+    pub(super) fn new(
+        expires_at: Option<Timestamp>,
+        idle_seconds: Option<u32>,
+        last_used_at: Option<Timestamp>,
+    ) -> Self {
+        let idle = idle_seconds.map(|seconds| Duration::from_secs(seconds.into()));
+        Self { expires_at, idle, last_used_at }
+    }
+
+    /// Past the absolute limit, or idle beyond the idle one (contract B.3).
+    pub(super) fn are_passed(&self, now: Timestamp) -> bool {
         let is_idle = match (self.last_used_at, self.idle) {
             (Some(last), Some(limit)) => now > last.plus(limit),
             _ => false,
@@ -81,11 +96,11 @@ impl Store {
         let Some(row) = self.read(|connection| find(connection, &id))? else {
             return Ok(Standing::Unknown);
         };
-        if row.is_expired(now) {
+        if row.limits.are_passed(now) {
             return Ok(Standing::Expired);
         }
         let is_login = matches!(row.holder, Holder::User { .. });
-        if is_login && row.last_used_at.is_none_or(|last| now > last.plus(TOUCH_EVERY)) {
+        if is_login && row.limits.last_used_at.is_none_or(|last| now > last.plus(TOUCH_EVERY)) {
             match self.touch(&id, ip, user_agent, now) {
                 // A note that finds no room is no reason to turn its owner away.
                 Err(error) if error.trouble().is_some() => {
@@ -97,13 +112,20 @@ impl Store {
         Ok(Standing::Live(row.holder))
     }
 
+    /// Writes a login's last use. Of calls at the same time one writes: the others find it written.
     fn touch(&self, id: &str, ip: Option<&str>, agent: Option<&str>, now: Timestamp) -> Result<(), Error> {
         self.change(Stale::Nothing, |transaction| {
             transaction.execute(
-                "UPDATE sessions SET last_used_at = :now, last_ip = COALESCE(:ip, last_ip),
-                     last_user_agent = COALESCE(:agent, last_user_agent)
-                 WHERE id = :id",
-                named_params! {":id": id, ":ip": ip, ":agent": agent, ":now": now},
+                "UPDATE sessions SET last_used_at = :now, last_ip = COALESCE(NULLIF(:ip, ''), last_ip),
+                     last_user_agent = COALESCE(NULLIF(:agent, ''), last_user_agent)
+                 WHERE id = :id AND (last_used_at IS NULL OR last_used_at < :before)",
+                named_params! {
+                    ":id": id,
+                    ":ip": ip,
+                    ":agent": agent,
+                    ":now": now,
+                    ":before": now.minus(TOUCH_EVERY),
+                },
             )?;
             Ok(())
         })
@@ -188,12 +210,7 @@ pub(super) fn find(connection: &Connection, id: &str) -> Result<Option<TokenRow>
             let Some(holder) = holder_from(id, row)? else {
                 return Ok(None);
             };
-            Ok(Some(TokenRow {
-                holder,
-                expires_at: row.get(0)?,
-                idle: row.get::<_, Option<u32>>(1)?.map(|seconds| Duration::from_secs(seconds.into())),
-                last_used_at: row.get(2)?,
-            }))
+            Ok(Some(TokenRow { holder, limits: Limits::new(row.get(0)?, row.get(1)?, row.get(2)?) }))
         })
         .optional()?;
     Ok(row.flatten())
@@ -243,7 +260,7 @@ fn minted_from(row: &Row<'_>) -> rusqlite::Result<Minted> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::accounts::Device;
+    use crate::store::logins::Device;
     use crate::store::password::PasswordHash;
     use crate::store::scratch;
 
@@ -259,6 +276,7 @@ mod tests {
         matches!(store.standing(token, None, None, now).unwrap(), Standing::Live(_))
     }
 
+    /// Contract J 12.
     #[test]
     fn a_login_idles_out_and_ends_after_a_year() {
         let (_dir, store) = scratch();
@@ -274,6 +292,7 @@ mod tests {
         assert!(matches!(store.standing(&Secret::from("x"), None, None, start).unwrap(), Standing::Unknown));
     }
 
+    /// Contract J 15.
     #[test]
     fn a_use_is_noted_once_a_minute_and_never_with_less() {
         let (_dir, store) = scratch();
@@ -296,5 +315,26 @@ mod tests {
         visit(Some("3.3.3.3"), None, 61);
         let noted = start.plus(Duration::from_secs(61));
         assert_eq!(seen(), ("3.3.3.3".to_owned(), "first".to_owned(), noted));
+        visit(Some(""), Some(""), 122);
+        let noted = start.plus(Duration::from_secs(122));
+        assert_eq!(seen(), ("3.3.3.3".to_owned(), "first".to_owned(), noted));
+        visit(Some("4.4.4.4"), Some("second"), 183);
+        let noted = start.plus(Duration::from_secs(183));
+        assert_eq!(seen(), ("4.4.4.4".to_owned(), "second".to_owned(), noted));
+    }
+
+    /// Contract J 12: rows that predate the idle limit have none.
+    #[test]
+    fn a_login_without_an_idle_limit_does_not_idle_out() {
+        let (_dir, store) = scratch();
+        let start = Timestamp::now();
+        let token = login(&store, start);
+        store
+            .change(Stale::Nothing, |transaction| {
+                transaction.execute("UPDATE sessions SET idle_ttl_seconds = NULL", [])?;
+                Ok(())
+            })
+            .unwrap();
+        assert!(is_live(&store, &token, start.plus(HOUR * 24 * 200)));
     }
 }

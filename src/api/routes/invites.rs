@@ -15,8 +15,9 @@ use super::auth::{self, normal_email};
 use super::{members, users};
 use crate::http1::respond::Answer;
 use crate::secret::Secret;
-use crate::store::accounts::{InstanceRole, NewToken};
+use crate::store::accounts::InstanceRole;
 use crate::store::invites::{self, Acceptance, Hurdle, Invite, InviteVault, NewInvite, Status};
+use crate::store::logins::NewToken;
 use crate::store::settings::Admission;
 use crate::vault::scope::Role;
 

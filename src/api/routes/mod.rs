@@ -17,7 +17,7 @@ mod vaults;
 
 use super::{Access, Instance, Route};
 use crate::vault::scope::Role;
-use Access::{Actor, Public, Ready, Token, Vault};
+use Access::{Actor, Person, Public, Ready, Token, Vault};
 pub(crate) use auth::normal_email;
 
 const fn route(method: &'static str, path: &'static str, access: Access) -> Route {
@@ -31,10 +31,18 @@ pub(super) const TABLE: &[Route] = &[
     route("GET", "/v1/mitm/ca.pem", Public(public::root_certificate)),
     route("GET", "/v1/skills/cli", Ready(public::skill)),
     route("GET", "/discover", Token(discover::discover)),
-    route("POST", "/v1/auth/register", Public(auth::register)),
-    route("POST", "/v1/auth/login", Ready(auth::login)),
-    route("POST", "/v1/auth/logout", Ready(auth::logout)),
-    route("GET", "/v1/auth/me", Token(auth::me)),
+    route("POST", "/v1/auth/register", Public(auth::register::register)),
+    route("POST", "/v1/auth/verify", Public(auth::codes::verify)),
+    route("POST", "/v1/auth/resend-verification", Public(auth::codes::resend)),
+    route("POST", "/v1/auth/forgot-password", Public(auth::password::forgot)),
+    route("POST", "/v1/auth/reset-password", Public(auth::password::reset)),
+    route("POST", "/v1/auth/change-password", Person(auth::password::change)),
+    route("POST", "/v1/auth/login", Ready(auth::login::login)),
+    route("POST", "/v1/auth/logout", Ready(auth::login::logout)),
+    route("GET", "/v1/auth/me", Token(auth::account::me)),
+    route("DELETE", "/v1/auth/account", Person(auth::account::delete)),
+    route("GET", "/v1/auth/sessions", Person(auth::sessions::list)),
+    route("DELETE", "/v1/auth/sessions/{}", Person(auth::sessions::revoke)),
     route("GET", "/v1/sessions", Token(sessions::list)),
     route("POST", "/v1/sessions", Token(sessions::mint)),
     route("DELETE", "/v1/sessions/{}", Token(sessions::revoke)),

@@ -18,8 +18,13 @@ pub(super) fn status(call: &Call<'_>) -> Reply {
     if call.api.settings.is_base_url_chosen {
         body.insert("base_url".to_owned(), call.api.settings.base_url.as_str().into());
     }
-    // Accounts other than the first are not opened to the public by this broker.
-    body.insert("invite_only".to_owned(), true.into());
+    let admission = call.store().admission()?;
+    if admission.invite_only {
+        body.insert("invite_only".to_owned(), true.into());
+    }
+    if !admission.allowed_email_domains.is_empty() {
+        body.insert("allowed_email_domains".to_owned(), admission.allowed_email_domains.into());
+    }
     Ok(Answer::json(200, &Value::Object(body)))
 }
 
