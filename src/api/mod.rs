@@ -278,8 +278,8 @@ fn capture(pattern: &str, path: &str) -> Option<Vec<String>> {
 mod tests {
     use super::*;
 
-    /// Answers `POST /v1/auth/register` and `GET /v1/status` of a broker with this address.
-    fn first_answers(base_url: &str) -> (Answer, Answer) {
+    /// What a broker with this address answers to these requests, one after the other.
+    fn answers(base_url: &str, requests: &[(&str, &str, &str)]) -> Vec<Answer> {
         let (_dir, store) = crate::store::scratch();
         let settings = Settings {
             base_url: base_url.to_owned(),
@@ -289,27 +289,36 @@ mod tests {
             attempts: None,
         };
         let api = Api::new(Arc::new(store), settings, Box::new(|_, _, _, _| Err("not asked")));
-        let request = |method: &str, path: &str, body: &str| Request {
-            method: method.to_owned(),
-            path: path.to_owned(),
-            query: String::new(),
-            fields: Vec::new(),
-            body: Some(zeroize::Zeroizing::new(body.as_bytes().to_vec())),
-            peer: IpAddr::from([127, 0, 0, 1]),
+        let answer = |(method, path, body): &(&str, &str, &str)| {
+            api.handle(&Request {
+                method: (*method).to_owned(),
+                path: (*path).to_owned(),
+                query: String::new(),
+                fields: Vec::new(),
+                body: Some(zeroize::Zeroizing::new(body.as_bytes().to_vec())),
+                peer: IpAddr::from([127, 0, 0, 1]),
+            })
         };
-        let form = r#"{"email":"a@b.c","password":"password"}"#;
-        (
-            api.handle(&request("POST", "/v1/auth/register", form)),
-            api.handle(&request("GET", "/v1/status", "")),
-        )
+        requests.iter().map(answer).collect()
     }
 
+    /// Contract J 5 and 8.
     #[test]
     fn a_chosen_address_is_announced_and_https_makes_the_cookie_secure() {
+        let form = r#"{"email":"a@b.c","password":"password"}"#;
+        let requests = [
+            ("POST", "/v1/auth/register", form),
+            ("POST", "/v1/auth/login", form),
+            ("POST", "/v1/auth/logout", ""),
+            ("GET", "/v1/status", ""),
+        ];
         for (base_url, is_secure) in [("https://av.example.com", true), ("http://broker:14321", false)] {
-            let (registered, status) = first_answers(base_url);
-            let cookie = registered.fields.iter().find(|(name, _)| *name == "Set-Cookie");
-            assert_eq!(cookie.is_some_and(|(_, value)| value.ends_with("; Secure")), is_secure);
+            let mut answers = answers(base_url, &requests);
+            let status = answers.pop().unwrap();
+            for answer in &answers {
+                let (_, cookie) = answer.fields.iter().find(|(name, _)| *name == "Set-Cookie").unwrap();
+                assert_eq!(cookie.ends_with("; HttpOnly; SameSite=Strict; Secure"), is_secure, "{cookie}");
+            }
             let status: serde_json::Value = serde_json::from_slice(&status.body).unwrap();
             assert_eq!(status["base_url"], base_url);
         }

@@ -91,8 +91,8 @@ pub(super) fn redeem(
     Ok(true)
 }
 
-/// The row of a code; each that is out is compared, in constant time.
-fn find(
+/// The row of a code that is out; each candidate is compared, in constant time.
+pub(super) fn find(
     connection: &Connection,
     purpose: Purpose,
     email: &str,

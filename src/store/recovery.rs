@@ -42,6 +42,11 @@ impl Store {
         })
     }
 
+    /// Whether this code would open the way now.
+    pub fn is_reset_code(&self, email: &str, code: &Secret, now: Timestamp) -> Result<bool, Error> {
+        self.read(|connection| Ok(codes::find(connection, Purpose::Reset, email, code, now)?.is_some()))
+    }
+
     /// Sets a new password with a code, ends every login and starts one. `None` when the code is not right.
     pub fn reset_password(
         &self,

@@ -49,12 +49,14 @@ pub(in super::super) fn reset(call: &Call<'_>) -> Reply {
     let password = chosen_password(form.new_password)?;
     let email = normal_email(&email).unwrap_or_default();
     codes::begin_guess(call.api, &email)?;
+    let wrong = || Refusal::error(400, "Invalid or expired reset code");
+    // Looked at before it is used, since a guess must not cost a key derivation.
+    if !call.store().is_reset_code(&email, &code, call.now)? {
+        return Err(wrong());
+    }
     let reset = Reset { email: &email, code: &code, password: &hash(call.api, &password)? };
     let origin = Origin::of(call, form.device_label.as_deref());
-    let login = call
-        .store()
-        .reset_password(&reset, origin.device(call), call.now)?
-        .ok_or_else(|| Refusal::error(400, "Invalid or expired reset code"))?;
+    let login = call.store().reset_password(&reset, origin.device(call), call.now)?.ok_or_else(wrong)?;
     codes::forget_guesses(call.api, &email);
     let body = json!({
         "message": "Password reset successfully.",
