@@ -49,6 +49,10 @@ const TABLE: &[&[Verb]] = &[
     operator::service::VERBS,
     operator::grant::VERBS,
     operator::agent::VERBS,
+    operator::member::VERBS,
+    operator::user::VERBS,
+    operator::invite::VERBS,
+    operator::owner::VERBS,
     operator::ca::VERBS,
     ABOUT_ITSELF,
 ];

@@ -92,7 +92,7 @@ fn create(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
 }
 
 /// `name[:role]`; without a role the broker gives the least.
-fn grant_of(text: &str) -> Value {
+pub(super) fn grant_of(text: &str) -> Value {
     match text.split_once(':') {
         Some((vault, role)) => json!({ "vault_name": vault, "vault_role": role }),
         None => json!({ "vault_name": text }),
@@ -131,8 +131,8 @@ fn show_all(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
     Ok(Exit::Success)
 }
 
-/// An agent's vaults with its role in each.
-fn grants(agent: &Value) -> String {
+/// The vaults of an agent, a person or an invite, with the role in each.
+pub(super) fn grants(agent: &Value) -> String {
     let each = list(agent, "vaults")
         .map(|grant| format!("{}:{}", text(grant, "vault_name"), text(grant, "vault_role")));
     let grants: Vec<String> = each.collect();

@@ -150,7 +150,7 @@ fn logout(world: &World<'_>, args: Args) -> Result<Exit, Failure> {
 }
 
 /// Twice, since nobody sees what was typed.
-fn new_password() -> Result<Secret, Failure> {
+pub(super) fn new_password() -> Result<Secret, Failure> {
     let password = ask::hidden("New password: ")?;
     if ask::hidden("The same again: ")? == password {
         Ok(password)
@@ -159,7 +159,7 @@ fn new_password() -> Result<Secret, Failure> {
     }
 }
 
-fn text_of(password: &Secret) -> Result<&str, Failure> {
+pub(super) fn text_of(password: &Secret) -> Result<&str, Failure> {
     password.expose_str().ok_or_else(|| Failure::new("the password is not UTF-8 text"))
 }
 

@@ -70,6 +70,11 @@ impl Reach {
         Ok(Self { address: args.value("--address")?, broker_ca: args.value("--broker-ca")? })
     }
 
+    /// Where a link leads, unless the command line names another address.
+    pub(super) fn or_address(self, address: Option<String>) -> Self {
+        Self { address: self.address.or(address), ..self }
+    }
+
     fn client(&self, world: &World<'_>, address: &str) -> Result<Client, Failure> {
         let file = self.broker_ca.clone().or_else(|| world.var("AGENT_VAULT_BROKER_CA"));
         let roots = file.map(|file| entry::read_broker_ca(Path::new(&file))).transpose()?;

@@ -13,10 +13,14 @@ pub(super) mod credential;
 mod document;
 pub(super) mod explain;
 pub(super) mod grant;
+pub(super) mod invite;
 mod json;
 pub(super) mod logs;
+pub(super) mod member;
 pub(super) mod oauth;
+pub(super) mod owner;
 pub(super) mod service;
+pub(super) mod user;
 pub(super) mod vault;
 mod yaml;
 

@@ -6,6 +6,7 @@ use super::ask::{self, Consent};
 use super::broker::{Broker, Caller, Reach, vault_of};
 use super::{AS_JSON, Args, Flag, IN_VAULT, REACH, Verb, WITHOUT_ASKING, World, encoded, list, output, text};
 use crate::client::Client;
+use crate::client::state::project_vault;
 use crate::entry::admin::{self, Minted};
 use crate::failure::{Exit, Failure};
 use crate::vault::service::name;
@@ -29,6 +30,22 @@ pub(in crate::cli) const VERBS: &[Verb] = &[
         flags: &[AS_JSON, REACH],
         example: "agent-vault vault list",
         run: show_all,
+    },
+    Verb {
+        words: &["vault", "rename"],
+        usage: "OLD NEW [flags]",
+        about: "Give a vault another name",
+        flags: &[REACH],
+        example: "agent-vault vault rename shop web-shop",
+        run: rename,
+    },
+    Verb {
+        words: &["vault", "leave"],
+        usage: "NAME [flags]",
+        about: "Give up your own access to a vault, and the tokens you minted for it",
+        flags: &[REACH],
+        example: "agent-vault vault leave shop",
+        run: leave,
     },
     Verb {
         words: &["vault", "delete"],
@@ -114,7 +131,36 @@ fn row(vault: &Value) -> Vec<String> {
     ]
 }
 
-fn delete(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
+fn rename(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
+    let reach = Reach::take(&mut args)?;
+    let (old, new) = (args.word("OLD")?, args.word("NEW")?);
+    args.finish()?;
+    let path = format!("/v1/vaults/{}/rename", encoded(&old));
+    Broker::as_person(world, &reach)?.post(&path, &json!({ "name": new }))?;
+    output::success(world, &format!("Vault {old:?} is now {new:?}"))?;
+    // Nothing here is changed behind a person's back: a project file may be under version control.
+    for (place, vault, remedy) in [
+        ("AGENT_VAULT_VAULT", world.var("AGENT_VAULT_VAULT"), format!("set it to {new}")),
+        ("./agent-vault.json", project_vault(), format!("write {new} there")),
+        ("'vault use'", world.state().context_vault(), format!("agent-vault vault use {new}")),
+    ] {
+        if vault.as_ref() == Some(&old) {
+            output::note(&format!("note: {place} still names {old:?}: {remedy}"));
+        }
+    }
+    Ok(Exit::Success)
+}
+
+fn leave(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
+    let reach = Reach::take(&mut args)?;
+    let name = args.word("NAME")?;
+    args.finish()?;
+    Broker::as_person(world, &reach)?.post(&format!("/v1/vaults/{}/leave", encoded(&name)), &json!({}))?;
+    output::success(world, &format!("Left vault {name:?}"))?;
+    Ok(Exit::Success)
+}
+
+pub(super) fn delete(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
     let (reach, yes) = (Reach::take(&mut args)?, args.flag("--yes"));
     let name = args.word("NAME")?;
     args.finish()?;
