@@ -6,6 +6,31 @@ use pico_args::{Arguments, Keys};
 
 use crate::failure::Failure;
 
+/// How a flag is spelled: one way, or a letter and a word.
+#[derive(Clone, Copy, Debug)]
+pub struct Spelling {
+    letter: Option<&'static str>,
+    name: &'static str,
+}
+
+impl From<&'static str> for Spelling {
+    fn from(name: &'static str) -> Self {
+        Self { letter: None, name }
+    }
+}
+
+impl From<[&'static str; 2]> for Spelling {
+    fn from([letter, name]: [&'static str; 2]) -> Self {
+        Self { letter: Some(letter), name }
+    }
+}
+
+impl From<Spelling> for Keys {
+    fn from(Spelling { letter, name }: Spelling) -> Self {
+        letter.map_or_else(|| name.into(), |letter| [letter, name].into())
+    }
+}
+
 /// What follows a command's words. Flags are taken first, then words, then [`Args::finish`].
 pub struct Args {
     rest: Arguments,
@@ -17,13 +42,13 @@ impl Args {
     }
 
     /// Whether the flag is there.
-    pub fn flag(&mut self, keys: impl Into<Keys>) -> bool {
-        self.rest.contains(keys)
+    pub fn flag(&mut self, spelling: impl Into<Spelling>) -> bool {
+        self.rest.contains(taken(spelling, Takes::Nothing))
     }
 
     /// The flag's value.
-    pub fn value(&mut self, keys: impl Into<Keys>) -> Result<Option<String>, Failure> {
-        self.rest.opt_value_from_str(keys).map_err(usage)
+    pub fn value(&mut self, spelling: impl Into<Spelling>) -> Result<Option<String>, Failure> {
+        self.rest.opt_value_from_str(taken(spelling, Takes::Value)).map_err(usage)
     }
 
     /// The flag's value as a whole number.
@@ -38,8 +63,8 @@ impl Args {
     }
 
     /// The values of a flag that may be repeated.
-    pub fn values(&mut self, keys: impl Into<Keys>) -> Result<Vec<String>, Failure> {
-        self.rest.values_from_str(keys).map_err(usage)
+    pub fn values(&mut self, spelling: impl Into<Spelling>) -> Result<Vec<String>, Failure> {
+        self.rest.values_from_str(taken(spelling, Takes::Value)).map_err(usage)
     }
 
     /// The next word, which must be there.
@@ -84,6 +109,46 @@ impl Args {
     /// What is left, as it was typed: for commands with a grammar of their own.
     pub fn into_rest(self) -> Vec<OsString> {
         self.rest.finish()
+    }
+}
+
+/// Whether a value follows a flag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Takes {
+    Nothing,
+    Value,
+}
+
+/// Every flag a command takes passes here, so that a test can compare them with its help.
+fn taken(spelling: impl Into<Spelling>, takes: Takes) -> Keys {
+    let spelling = spelling.into();
+    #[cfg(test)]
+    witness::note(spelling, takes);
+    #[cfg(not(test))]
+    let _: Takes = takes;
+    spelling.into()
+}
+
+/// Remembers which flags this thread's commands have taken.
+#[cfg(test)]
+pub(super) mod witness {
+    use std::cell::RefCell;
+    use std::collections::BTreeSet;
+
+    use super::{Spelling, Takes};
+
+    thread_local! {
+        static TAKEN: RefCell<BTreeSet<(&'static str, Takes)>> = const { RefCell::new(BTreeSet::new()) };
+    }
+
+    pub(super) fn note(spelling: Spelling, takes: Takes) {
+        let names = spelling.letter.into_iter().chain([spelling.name]);
+        TAKEN.with_borrow_mut(|taken| taken.extend(names.map(|name| (name, takes))));
+    }
+
+    /// What was taken since the last question.
+    pub(in crate::cli) fn recall() -> BTreeSet<(&'static str, Takes)> {
+        TAKEN.take()
     }
 }
 

@@ -5,7 +5,9 @@
 //! here: the failure travels to `main`, which prints it once.
 
 mod args;
+mod completion;
 mod health;
+mod help;
 mod operator;
 pub mod output;
 mod run;
@@ -54,6 +56,7 @@ const TABLE: &[&[Verb]] = &[
     operator::invite::VERBS,
     operator::owner::VERBS,
     operator::ca::VERBS,
+    completion::VERBS,
     ABOUT_ITSELF,
 ];
 
@@ -125,7 +128,7 @@ pub fn main(line: Vec<OsString>, world: &World<'_>) -> Result<Exit, Failure> {
     let matched = best_match(&line, &words);
     let wants_help = line[..end_of_flags].iter().any(|arg| arg == "--help" || arg == "-h");
     match matched {
-        Match::Verb(verb) if wants_help => output::print(&verb_help(verb)),
+        Match::Verb(verb) if wants_help => output::print(&help::of_verb(verb)),
         Match::Verb(verb) => {
             let spent = &words[..verb.words.len()];
             let rest = line
@@ -136,7 +139,7 @@ pub fn main(line: Vec<OsString>, world: &World<'_>) -> Result<Exit, Failure> {
                 .collect();
             return (verb.run)(world, Args::new(rest));
         }
-        Match::Group(words) => output::print(&group_help(&words)),
+        Match::Group(words) => output::print(&help::of_group(&words)),
         Match::Unknown { group, word } => {
             let known = group.iter().fold("agent-vault".to_owned(), |text, word| text + " " + word);
             return Err(Failure::usage(format!("unknown command {word:?} for {known:?}"))
@@ -224,37 +227,6 @@ fn without_telemetry(line: Vec<OsString>) -> Vec<OsString> {
             is_command || !(bytes == b"--telemetry" || bytes.starts_with(b"--telemetry="))
         })
         .collect()
-}
-
-fn verb_help(verb: &Verb) -> String {
-    let mut text =
-        format!("{}\n\nUsage:\n  agent-vault {}{}\n", verb.about, verb.words.join(" "), spaced(verb.usage));
-    let flags: Vec<&Flag> = verb.flags.iter().copied().flatten().collect();
-    if let Some(width) = flags.iter().map(|flag| flag.0.len()).max() {
-        text.push_str("\nFlags:\n");
-        for Flag(form, meaning) in flags {
-            text.push_str(&format!("  {form:width$}  {meaning}\n"));
-        }
-    }
-    text + "\nExample:\n  " + verb.example + "\n"
-}
-
-fn group_help(group: &[String]) -> String {
-    let mut text =
-        String::from("Agent Vault: the app calls real APIs, the proxy attaches the key.\n\nCommands:\n");
-    let in_group =
-        |verb: &&Verb| verb.words.len() > group.len() && verb.words.iter().zip(group).all(|(a, b)| a == b);
-    let verbs: Vec<_> = verbs().filter(in_group).collect();
-    let width = verbs.iter().map(|verb| verb.words.join(" ").len()).max().unwrap_or(0);
-    for verb in verbs {
-        text.push_str(&format!("  {:width$}  {}\n", verb.words.join(" "), verb.about));
-    }
-    text.push_str("\nagent-vault COMMAND --help shows a command's arguments.\n");
-    text
-}
-
-fn spaced(usage: &str) -> String {
-    if usage.is_empty() { String::new() } else { format!(" {usage}") }
 }
 
 fn version(_: &World<'_>, args: Args) -> Result<Exit, Failure> {

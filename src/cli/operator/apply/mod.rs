@@ -42,7 +42,7 @@ pub(in crate::cli) const VERBS: &[Verb] = &[Verb {
 
 /// What the command line asks for.
 struct Wish {
-    file: String,
+    file: Option<String>,
     is_dry: bool,
     tells_by_code: bool,
     unnamed: Unnamed,
@@ -54,7 +54,7 @@ struct Wish {
 fn apply(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
     let reach = Reach::take(&mut args)?;
     let wish = Wish {
-        file: args.value("-f")?.ok_or_else(|| Failure::usage("missing flag: -f FILE"))?,
+        file: args.value("-f")?,
         is_dry: args.flag("--dry-run"),
         tells_by_code: args.flag("--exit-code"),
         unnamed: if args.flag("--prune") { Unnamed::Removed } else { Unnamed::Kept },
@@ -66,7 +66,8 @@ fn apply(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
     if wish.tells_by_code && !wish.is_dry {
         return Err(Failure::usage("--exit-code is for --dry-run"));
     }
-    let document = document::read(&wish.file)?;
+    let file = wish.file.as_deref().ok_or_else(|| Failure::usage("missing flag: -f FILE"))?;
+    let document = document::read(file)?;
     let mut broker = Broker::as_person(world, &reach)?;
     let observed = Observed::of(&mut broker, &document)?;
     let plan = plan::between(&document, &observed, wish.unnamed)?;
