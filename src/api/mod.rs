@@ -208,6 +208,12 @@ impl Api {
     }
 }
 
+/// Method and path of every route, in the order of the table; `{}` stands for a parameter. What a test has to
+/// cover is read here, so that a new route cannot be forgotten there.
+pub fn routes() -> impl Iterator<Item = (&'static str, &'static str)> {
+    routes::TABLE.iter().map(|route| (route.method, route.path))
+}
+
 /// Adds the fields that no answer goes without.
 fn secured(answer: Answer) -> Answer {
     SECURITY_FIELDS.iter().fold(answer, |answer, (name, value)| answer.with(name, *value))
