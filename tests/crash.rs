@@ -6,6 +6,8 @@
 //! nothing else. The next life of the broker is asked what is there. Kills also fall into its start, the
 //! very first included. `AGENT_VAULT_CRASH_SEED` repeats a run's choices, which a failure prints.
 
+#![allow(clippy::print_stdout, reason = "a run says which seed repeats it")]
+
 #[path = "support/mod.rs"]
 mod support;
 

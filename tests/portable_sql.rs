@@ -44,6 +44,10 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
         "autoincrement",
         "numbers never given twice; Postgres: GENERATED AS IDENTITY",
     ),
+    ("backup.rs", "vacuum", "the engine's way to copy one moment of its file"),
+    ("backup.rs", "pragma", "the engine's way to check its file"),
+    ("backup.rs", "sqlite_", "a backup is a file of this engine; asked for its tables"),
+    ("store/mod.rs", "pragma", "how the engine keeps its file"),
     ("changes.rs", "pragma", "data_version, the engine's hint in front of the portable question"),
 ];
 

@@ -9,9 +9,10 @@ use std::thread;
 use std::time::Duration;
 
 use agent_vault::secret::Secret;
-use agent_vault::store::accounts::{Device, InstanceRole};
+use agent_vault::store::accounts::InstanceRole;
 use agent_vault::store::agents::{NewAgent, Outcome};
 use agent_vault::store::grants::{ActorKind, ActorRef};
+use agent_vault::store::logins::Device;
 use agent_vault::store::password::PasswordHash;
 use agent_vault::store::sessions::{Mint, Standing};
 use agent_vault::store::vaults::DEFAULT_ID;

@@ -56,6 +56,9 @@ const TABLE: &[&[Verb]] = &[
     operator::invite::VERBS,
     operator::owner::VERBS,
     operator::ca::VERBS,
+    operator::backup::VERBS,
+    operator::master_password::VERBS,
+    operator::reset::VERBS,
     completion::VERBS,
     ABOUT_ITSELF,
 ];

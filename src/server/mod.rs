@@ -153,6 +153,17 @@ pub fn stop(data_dir: &Path) -> Result<(), Failure> {
     })
 }
 
+/// A data directory whose broker is stopped, and cannot start while this lives.
+#[must_use = "the directory is free again when this is dropped"]
+pub struct Stopped {
+    _claim: PidFile,
+}
+
+/// Makes sure that no broker uses a data directory, which has to be there.
+pub fn hold(data_dir: &Path) -> Result<Stopped, Failure> {
+    PidFile::claim(data_dir).map(|claim| Stopped { _claim: claim })
+}
+
 /// Turns the reactor until a signal asks for the end, then lets go in order.
 fn serve(
     reactor: &mut Reactor,

@@ -6,13 +6,13 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-use super::seal::Sealed;
+use super::seal::{Seal, Sealed};
 use super::{Error, Store, create_private_dir};
 use crate::secret::Secret;
 
@@ -32,19 +32,7 @@ struct KeyFile {
 impl Store {
     /// The stored root: its certificate as PEM and its private key as SEC1 DER. `None` when there is none.
     pub fn load_ca(&self) -> Result<Option<(String, Secret)>, Error> {
-        let dir = self.ca_dir();
-        let certificate = read_optional(&dir.join(CERTIFICATE))?;
-        let key = read_optional(&dir.join(KEY))?;
-        let (certificate, key) = match (certificate, key) {
-            (None, None) => return Ok(None),
-            (Some(certificate), Some(key)) => (certificate, key),
-            _ => return Err(Error::HalfCa(dir)),
-        };
-        let file: KeyFile = serde_json::from_slice(&key).map_err(|_| Error::Corrupt(KEY))?;
-        let decode = |text: &str| STANDARD.decode(text).map_err(|_| Error::Corrupt(KEY));
-        let sealed = Sealed { nonce: decode(&file.nonce)?, ciphertext: decode(&file.ciphertext)? };
-        let pem = String::from_utf8(certificate).map_err(|_| Error::Corrupt(CERTIFICATE))?;
-        Ok(Some((pem, self.seal.open(b"", &sealed)?)))
+        read_files(&self.dir)?.map(|files| files.open(&self.seal)).transpose()
     }
 
     /// Stores the first root. Both files appear at once, by the name of their directory: a crash leaves
@@ -53,13 +41,46 @@ impl Store {
         let sealed = self.seal.seal(b"", key_sec1)?;
         let file =
             KeyFile { nonce: STANDARD.encode(sealed.nonce), ciphertext: STANDARD.encode(sealed.ciphertext) };
-        let json = serde_json::to_vec(&file).map_err(|_| Error::Corrupt(KEY))?;
-        write_pair(&self.dir, certificate_pem.as_bytes(), &json)
+        let key = serde_json::to_vec(&file).map_err(|_| Error::Corrupt(KEY))?;
+        write_pair(&self.dir, &RootFiles { certificate: certificate_pem.as_bytes().to_vec(), key })
     }
+}
 
-    fn ca_dir(&self) -> PathBuf {
-        self.dir.join(DIRECTORY)
+/// The two files as they are.
+pub(super) struct RootFiles {
+    pub(super) certificate: Vec<u8>,
+    pub(super) key: Vec<u8>,
+}
+
+impl RootFiles {
+    /// The certificate as PEM, and the key.
+    pub(super) fn open(&self, seal: &Seal) -> Result<(String, Secret), Error> {
+        let file: KeyFile = serde_json::from_slice(&self.key).map_err(|_| Error::Corrupt(KEY))?;
+        let decode = |text: &str| STANDARD.decode(text).map_err(|_| Error::Corrupt(KEY));
+        let sealed = Sealed { nonce: decode(&file.nonce)?, ciphertext: decode(&file.ciphertext)? };
+        let pem = String::from_utf8(self.certificate.clone()).map_err(|_| Error::Corrupt(CERTIFICATE))?;
+        Ok((pem, seal.open(b"", &sealed)?))
     }
+}
+
+/// The root of the state in `state`, if it has one.
+pub(super) fn read_files(state: &Path) -> Result<Option<RootFiles>, Error> {
+    let dir = state.join(DIRECTORY);
+    match (read_optional(&dir.join(CERTIFICATE))?, read_optional(&dir.join(KEY))?) {
+        (None, None) => Ok(None),
+        (Some(certificate), Some(key)) => Ok(Some(RootFiles { certificate, key })),
+        _ => Err(Error::HalfCa(dir)),
+    }
+}
+
+/// Puts another root, or none, in the place of what is there.
+pub(super) fn replace_files(state: &Path, root: Option<&RootFiles>) -> Result<(), Error> {
+    let dir = state.join(DIRECTORY);
+    match fs::remove_dir_all(&dir) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(Error::Io { path: dir, cause }),
+        _ => {}
+    }
+    root.map_or(Ok(()), |root| write_pair(state, root))
 }
 
 fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, Error> {
@@ -71,11 +92,11 @@ fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, Error> {
 }
 
 /// Writes both files below `state`, where there may be none yet.
-fn write_pair(state: &Path, certificate: &[u8], key: &[u8]) -> Result<(), Error> {
+fn write_pair(state: &Path, root: &RootFiles) -> Result<(), Error> {
     let (dir, unfinished) = (state.join(DIRECTORY), state.join(UNFINISHED));
     create_private_dir(&unfinished)?;
-    let written = write_synced(&unfinished.join(KEY), 0o600, key)
-        .and_then(|()| write_synced(&unfinished.join(CERTIFICATE), 0o644, certificate))
+    let written = write_synced(&unfinished.join(KEY), 0o600, &root.key)
+        .and_then(|()| write_synced(&unfinished.join(CERTIFICATE), 0o644, &root.certificate))
         .and_then(|()| File::open(&unfinished)?.sync_all())
         // An empty directory of that name gives way; one with a file in it does not.
         .and_then(|()| fs::rename(&unfinished, &dir))

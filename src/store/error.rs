@@ -26,6 +26,8 @@ pub enum Error {
         found: u32,
         known: u32,
     },
+    /// A file that is no backup of a store.
+    NoBackup,
     PasswordNeeded,
     Sqlite(rusqlite::Error),
     /// A ciphertext does not open: changed, moved, or sealed under another key.
@@ -86,6 +88,7 @@ impl fmt::Display for Error {
             Self::NewerSchema { found, known } => {
                 write!(f, "the database has schema {found}, this program knows up to {known}")
             }
+            Self::NoBackup => f.write_str("this is not a backup of a store"),
             Self::PasswordNeeded => f.write_str("the store is protected by a master password"),
             Self::Sqlite(error) => write!(f, "database: {error}"),
             Self::Unsealable => f.write_str("a sealed value does not open with this data key"),

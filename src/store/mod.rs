@@ -29,6 +29,7 @@
 
 pub mod accounts;
 pub mod agents;
+pub mod backup;
 mod ca;
 mod changes;
 mod clock;
@@ -129,8 +130,20 @@ impl Locked {
         Ok(Self { dir: dir.to_owned(), connection })
     }
 
+    /// Whether there is a store in `dir`.
+    pub fn exists(dir: &Path) -> bool {
+        dir.join(DATABASE).exists()
+    }
+
     pub fn protection(&self) -> Result<Protection, Error> {
         seal::protection(&self.connection)
+    }
+
+    /// Gives the store another master password, or none. Only the row of the data key is written, and no
+    /// trace of how it lay there before stays in the files.
+    pub fn change_password(self, old: Option<&Secret>, new: Option<&Secret>) -> Result<(), Error> {
+        seal::rewrap(&self.connection, old, new)?;
+        fold(&self.connection)
     }
 
     /// Opens the data key; on a fresh store the password given, or none, is the one it will have.
@@ -213,6 +226,11 @@ fn connect(path: &Path) -> Result<Connection, Error> {
     Ok(connection)
 }
 
+/// Brings everything from the journal into the file, and leaves an empty journal.
+fn fold(connection: &Connection) -> Result<(), Error> {
+    Ok(connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?)
+}
+
 /// Whether a statement failed because a value that must be unique is there already.
 fn is_duplicate(error: &rusqlite::Error) -> bool {
     use rusqlite::ffi::{SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_UNIQUE};
@@ -257,5 +275,23 @@ mod tests {
         assert!(matches!(open(Some("wrong")), Err(Error::WrongPassword)));
         assert!(matches!(open(None), Err(Error::PasswordNeeded)));
         assert!(open(Some("right")).is_ok());
+    }
+
+    #[test]
+    fn a_data_key_that_was_wrapped_leaves_no_trace() {
+        let (dir, store) = scratch();
+        let read = "SELECT dek_plaintext FROM master_key";
+        let dek: Vec<u8> =
+            store.read(|connection| Ok(connection.query_row(read, [], |row| row.get(0))?)).unwrap();
+        let is_there = || {
+            let files = ["agent-vault.db", "agent-vault.db-wal"].map(|name| dir.path().join(name));
+            let bytes = files.map(|file| std::fs::read(file).unwrap_or_default()).concat();
+            bytes.windows(dek.len()).any(|window| window == dek)
+        };
+        assert!(is_there());
+        drop(store);
+        let locked = Locked::open(dir.path()).unwrap();
+        locked.change_password(None, Some(&Secret::from("first"))).unwrap();
+        assert!(!is_there());
     }
 }

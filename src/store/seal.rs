@@ -99,6 +99,11 @@ pub(super) fn unlock(
             read_row(connection)?.ok_or(Error::Corrupt("master key"))?
         }
     };
+    open_row(row, password).map(|(seal, _)| seal)
+}
+
+/// Opens what is stored, with the data key itself beside what seals with it.
+fn open_row(row: MasterRow, password: Option<&Secret>) -> Result<(Seal, Secret), Error> {
     let dek = match (row.plain, row.wrapped, password) {
         // A password for a passwordless store is ignored (contract C.3).
         (Some(dek), _, _) => dek,
@@ -111,9 +116,45 @@ pub(super) fn unlock(
     };
     let seal = Seal::new(&dek)?;
     match seal.open(b"", &row.sentinel) {
-        Ok(sentinel) if sentinel.expose() == SENTINEL => Ok(seal),
+        Ok(sentinel) if sentinel.expose() == SENTINEL => Ok((seal, dek)),
         _ => Err(Error::Corrupt("master key sentinel")),
     }
+}
+
+/// Wraps the data key for another password, or lays it in the clear. The key stays, and with it
+/// everything sealed under it: one row is written.
+pub(super) fn rewrap(
+    connection: &Connection,
+    old: Option<&Secret>,
+    new: Option<&Secret>,
+) -> Result<(), Error> {
+    let row = read_row(connection)?.ok_or(Error::Corrupt("master key"))?;
+    let (_, dek) = open_row(row, old)?;
+    let wrapped = new.map(|password| wrap(&dek, password)).transpose()?;
+    let cost = wrapped.as_ref().map(|_| COST);
+    connection.execute(
+        "UPDATE master_key SET dek_ciphertext = :dek, dek_nonce = :dek_nonce, dek_plaintext = :plain,
+             salt = :salt, kdf_time = :time, kdf_memory = :memory, kdf_threads = :threads
+         WHERE id = 1",
+        named_params! {
+            ":dek": wrapped.as_ref().map(|(sealed, _)| &sealed.ciphertext),
+            ":dek_nonce": wrapped.as_ref().map(|(sealed, _)| &sealed.nonce),
+            ":plain": wrapped.is_none().then(|| dek.expose()),
+            ":salt": wrapped.as_ref().map(|(_, salt)| salt),
+            ":time": cost.map(|cost| cost.time),
+            ":memory": cost.map(|cost| cost.memory_kib),
+            ":threads": cost.map(|cost| cost.threads),
+        },
+    )?;
+    Ok(())
+}
+
+/// The data key sealed under a password, and the salt that goes with it.
+fn wrap(dek: &Secret, password: &Secret) -> Result<(Sealed, Vec<u8>), Error> {
+    let mut salt = vec![0; SALT_BYTES];
+    fresh::fill(&mut salt)?;
+    let wrapping = Seal::new(&password::derive(password, &salt, COST)?)?;
+    Ok((wrapping.seal(b"", dek)?, salt))
 }
 
 fn create_row(connection: &Connection, password: Option<&Secret>, now: Timestamp) -> Result<(), Error> {
@@ -121,15 +162,7 @@ fn create_row(connection: &Connection, password: Option<&Secret>, now: Timestamp
     fresh::fill(dek.as_mut())?;
     let dek = Secret::new(dek.to_vec());
     let sentinel = Seal::new(&dek)?.seal(b"", &Secret::new(SENTINEL.to_vec()))?;
-    let wrapped = match password {
-        None => None,
-        Some(password) => {
-            let mut salt = vec![0; SALT_BYTES];
-            fresh::fill(&mut salt)?;
-            let wrapping = Seal::new(&password::derive(password, &salt, COST)?)?;
-            Some((wrapping.seal(b"", &dek)?, salt))
-        }
-    };
+    let wrapped = password.map(|password| wrap(&dek, password)).transpose()?;
     let cost = wrapped.as_ref().map(|_| COST);
     connection.execute(
         "INSERT INTO master_key (id, sentinel, sentinel_nonce, dek_ciphertext, dek_nonce, dek_plaintext,
@@ -206,6 +239,28 @@ mod tests {
         assert_eq!(again.open(b"a", &sealed).unwrap(), Secret::from("value"));
         assert!(matches!(open(&connection, Some("wrong")), Err(Error::WrongPassword)));
         assert!(matches!(open(&connection, None), Err(Error::PasswordNeeded)));
+    }
+
+    #[test]
+    fn another_password_opens_what_the_old_one_sealed() {
+        let connection = database();
+        let [first, second] = ["first", "second"].map(Secret::from);
+        let sealed = open(&connection, Some("first")).unwrap().seal(b"a", &Secret::from("value")).unwrap();
+        let wrong = Secret::from("wrong");
+        assert!(matches!(rewrap(&connection, Some(&wrong), Some(&second)), Err(Error::WrongPassword)));
+        assert!(matches!(rewrap(&connection, None, None), Err(Error::PasswordNeeded)));
+        assert!(open(&connection, Some("first")).is_ok(), "a refused change changes nothing");
+        let is_open = |password: Option<&str>| {
+            open(&connection, password).and_then(|seal| seal.open(b"a", &sealed)).is_ok()
+        };
+        rewrap(&connection, Some(&first), Some(&second)).unwrap();
+        assert!(is_open(Some("second")) && !is_open(Some("first")) && !is_open(None));
+        rewrap(&connection, Some(&second), None).unwrap();
+        assert_eq!(protection(&connection).unwrap(), Protection::Passwordless);
+        assert!(is_open(None));
+        rewrap(&connection, None, Some(&first)).unwrap();
+        assert_eq!(protection(&connection).unwrap(), Protection::Password);
+        assert!(is_open(Some("first")) && !is_open(None));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! A question is asked at the terminal itself, so that stdout holds results alone.
 
-use std::io::{self, Read as _};
+use std::io::{self, BufRead as _, Read as _};
 
 use super::World;
 use crate::failure::Failure;
@@ -11,6 +11,9 @@ use crate::sys::prompt::{self, Echo};
 
 /// Most that is read from stdin or a file: a request body of the broker's largest size (contract A.1).
 pub(super) const MAX_INPUT_BYTES: u64 = 1024 * 1024;
+
+/// Longest line that is taken for a password.
+const MAX_LINE_BYTES: u64 = 4096;
 
 /// A person's yes or no to something that cannot be taken back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +64,26 @@ pub(super) fn line(question: &str) -> Result<String, Failure> {
 /// Asks for a line that is not shown while it is typed.
 pub(super) fn hidden(question: &str) -> Result<Secret, Failure> {
     prompt::ask(question, Echo::Hidden).map(Secret::new).map_err(|error| unanswered(&error))
+}
+
+/// Asks twice for a new password, which may not be empty.
+pub(super) fn new_password(what: &str) -> Result<Secret, Failure> {
+    let password = hidden(&format!("{what}: "))?;
+    if hidden(&format!("{what} again: "))? != password {
+        return Err(Failure::new("the two passwords differ"));
+    }
+    Ok(password)
+}
+
+/// The next line of stdin.
+pub(super) fn stdin_line(what: &str) -> Result<Secret, Failure> {
+    let mut line = Vec::new();
+    let mut limited = io::stdin().lock().take(MAX_LINE_BYTES);
+    match limited.read_until(b'\n', &mut line) {
+        Ok(0) => Err(Failure::new(format!("stdin ended before a line with {what} came"))),
+        Ok(_) => Ok(without_line_break(line)),
+        Err(error) => Err(unreadable(&error)),
+    }
 }
 
 /// Everything on stdin, less one line break at its end.
