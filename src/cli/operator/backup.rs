@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
-use super::state::{Passwords, WHERE, failed, take_data_dir, take_store};
+use super::state::{Passwords, WHERE, failed, require_store, take_data_dir};
 use super::{Args, Flag, Verb, World, output};
 use crate::failure::{Exit, Failure};
 use crate::server;
@@ -39,9 +39,10 @@ pub(in crate::cli) const VERBS: &[Verb] = &[
 
 fn back_up(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
     let is_forced = args.flag("--force");
-    let dir = take_store(world, &mut args)?;
+    let dir = take_data_dir(world, &mut args)?;
     let target = args.word("FILE")?;
     args.finish()?;
+    require_store(&dir)?;
     if target == "-" {
         return back_up_to_stdout(&dir);
     }

@@ -1,6 +1,6 @@
 //! `master-password`: what protects the key to everything else. The broker is stopped meanwhile.
 
-use super::state::{Passwords, WHERE, failed, take_store};
+use super::state::{Passwords, WHERE, failed, require_store, take_data_dir};
 use super::{Args, Flag, Verb, World, output};
 use crate::failure::{Exit, Failure};
 use crate::secret::Secret;
@@ -74,8 +74,9 @@ fn rewrap(
 ) -> Result<Exit, Failure> {
     let passwords = Passwords { world, on_stdin: args.flag("--password-stdin") };
     let is_forced = args.flag("--force");
-    let dir = take_store(world, &mut args)?;
+    let dir = take_data_dir(world, &mut args)?;
     args.finish()?;
+    require_store(&dir)?;
     if world.var("DATABASE_URL").is_some() && !is_forced {
         return Err(Failure::new("DATABASE_URL is set: other brokers may be using that state")
             .with_hint("unset it, or pass --force to mean the store in the data directory"));

@@ -8,7 +8,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use super::ask::{self, Consent};
-use super::state::{WHERE, take_store};
+use super::state::{WHERE, require_store, take_data_dir};
 use super::{Args, Verb, WITHOUT_ASKING, World, output};
 use crate::failure::{Exit, Failure};
 use crate::server;
@@ -42,8 +42,9 @@ const DIRECTORIES: &[&str] = &["ca", "ca.new"];
 
 fn reset(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
     let is_given = args.flag("--yes");
-    let dir = take_store(world, &mut args)?;
+    let dir = take_data_dir(world, &mut args)?;
     args.finish()?;
+    require_store(&dir)?;
     if world.var("DATABASE_URL").is_some() {
         return Err(Failure::new("DATABASE_URL is set: owner reset destroys a state on this machine only")
             .with_hint("unset it to mean the store in the data directory"));

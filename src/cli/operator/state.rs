@@ -1,6 +1,6 @@
 //! What commands that work on the state itself have in common: where it is, and that no broker uses it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Args, Flag, World, ask};
 use crate::config::Vars;
@@ -17,11 +17,10 @@ pub(super) fn take_data_dir(world: &World<'_>, args: &mut Args) -> Result<PathBu
     data_dir_only(&flags, &|name| world.var(name))
 }
 
-/// The same for a command that works on a store that is there.
-pub(super) fn take_store(world: &World<'_>, args: &mut Args) -> Result<PathBuf, Failure> {
-    let dir = take_data_dir(world, args)?;
-    if Locked::exists(&dir) {
-        return Ok(dir);
+/// For a command that works on a store that is there.
+pub(super) fn require_store(dir: &Path) -> Result<(), Failure> {
+    if Locked::exists(dir) {
+        return Ok(());
     }
     Err(Failure::new(format!("there is no store in {}", dir.display()))
         .with_hint("name its directory with --data-dir or AGENT_VAULT_DATA_DIR"))
