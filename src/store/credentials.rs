@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use rusqlite::{Connection, OptionalExtension, named_params};
+use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 
 use super::seal::{Seal, Sealed};
 use super::{Error, Stale, Store, Timestamp, oauth};
@@ -38,30 +38,37 @@ impl Store {
         values: &BTreeMap<String, Secret>,
         now: Timestamp,
     ) -> Result<(), Error> {
-        let mut sealed = Vec::with_capacity(values.len());
-        for (key, value) in values {
-            sealed.push((key, self.seal.seal(&place(vault_id, key), value)?));
-        }
         self.change(Stale::Vault(vault_id), |transaction| {
-            for ((key, sealed), value) in sealed.into_iter().zip(values.values()) {
-                transaction.execute(
-                    "INSERT INTO credentials (vault_id, key, ciphertext, nonce, created_at, updated_at)
-                     VALUES (:vault, :key, :ciphertext, :nonce, :now, :now)
-                     ON CONFLICT (vault_id, key) DO UPDATE
-                     SET ciphertext = excluded.ciphertext, nonce = excluded.nonce,
-                         updated_at = excluded.updated_at",
-                    named_params! {
-                        ":vault": vault_id,
-                        ":key": key,
-                        ":ciphertext": sealed.ciphertext,
-                        ":nonce": sealed.nonce,
-                        ":now": now,
-                    },
-                )?;
-                oauth::overwritten(transaction, vault_id, key, value, now)?;
+            for (key, value) in values {
+                self.write_credential(transaction, (vault_id, key), value, now)?;
             }
             Ok(())
         })
+    }
+
+    /// Stores a value; a key that is there already keeps its type.
+    pub(super) fn write_credential(
+        &self,
+        transaction: &Transaction<'_>,
+        (vault_id, key): (&str, &str),
+        value: &Secret,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let sealed = self.seal.seal(&place(vault_id, key), value)?;
+        transaction.execute(
+            "INSERT INTO credentials (vault_id, key, ciphertext, nonce, created_at, updated_at)
+             VALUES (:vault, :key, :ciphertext, :nonce, :now, :now)
+             ON CONFLICT (vault_id, key) DO UPDATE
+             SET ciphertext = excluded.ciphertext, nonce = excluded.nonce, updated_at = excluded.updated_at",
+            named_params! {
+                ":vault": vault_id,
+                ":key": key,
+                ":ciphertext": sealed.ciphertext,
+                ":nonce": sealed.nonce,
+                ":now": now,
+            },
+        )?;
+        oauth::overwritten(transaction, vault_id, key, value, now)
     }
 
     /// Deletes keys, all or none; the first that is not there, if one is not.
@@ -78,12 +85,17 @@ impl Store {
                 }
             }
             for key in keys {
-                transaction
-                    .execute("DELETE FROM credentials WHERE vault_id = ?1 AND key = ?2", (vault_id, key))?;
+                erase(transaction, vault_id, key)?;
             }
             Ok(Ok(()))
         })
     }
+}
+
+/// Deletes a credential, if it is there.
+pub(super) fn erase(transaction: &Transaction<'_>, vault_id: &str, key: &str) -> Result<(), Error> {
+    transaction.execute("DELETE FROM credentials WHERE vault_id = ?1 AND key = ?2", (vault_id, key))?;
+    Ok(())
 }
 
 /// Opens every credential of a vault. One that does not open is left out, so that a service which

@@ -9,6 +9,7 @@ use crate::secret::Secret;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TokenKind {
     Agent,
+    Approval,
     Invite,
     OauthState,
     Session,
@@ -18,6 +19,7 @@ impl TokenKind {
     fn prefix(self) -> &'static str {
         match self {
             Self::Agent => "av_agt_",
+            Self::Approval => "av_appr_",
             Self::Invite => "av_uinv_",
             Self::OauthState => "av_oast_",
             Self::Session => "av_sess_",

@@ -46,6 +46,7 @@ mod migrate;
 pub mod oauth;
 mod owners;
 pub mod password;
+pub mod proposals;
 pub mod recovery;
 pub mod request_logs;
 pub mod seal;

@@ -1,6 +1,6 @@
 //! Vaults: their names, their services, their settings.
 
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction};
 
 use super::grants::{self, ActorRef};
 use super::{Error, Stale, Store, Timestamp, fresh, is_duplicate};
@@ -98,12 +98,7 @@ impl Store {
                 Ok(outcome) => outcome,
                 Err(refusal) => return Ok(Err(refusal)),
             };
-            transaction.execute(
-                "INSERT INTO broker_configs (vault_id, services_json, updated_at) VALUES (?1, ?2, ?3)
-                 ON CONFLICT (vault_id) DO UPDATE
-                 SET services_json = excluded.services_json, updated_at = excluded.updated_at",
-                (vault_id, list::to_json(&services).to_string(), now),
-            )?;
+            write_services(transaction, vault_id, &services, now)?;
             Ok(Ok(outcome))
         })
     }
@@ -154,6 +149,21 @@ pub(super) fn read_services(connection: &Connection, vault_id: &str) -> Result<V
         Some(json) => list::from_stored(&json).map_err(|_| Error::Corrupt("services of a vault")),
         None => Ok(Vec::new()),
     }
+}
+
+pub(super) fn write_services(
+    transaction: &Transaction<'_>,
+    vault_id: &str,
+    services: &[Service],
+    now: Timestamp,
+) -> Result<(), Error> {
+    transaction.execute(
+        "INSERT INTO broker_configs (vault_id, services_json, updated_at) VALUES (?1, ?2, ?3)
+         ON CONFLICT (vault_id) DO UPDATE
+         SET services_json = excluded.services_json, updated_at = excluded.updated_at",
+        (vault_id, list::to_json(services).to_string(), now),
+    )?;
+    Ok(())
 }
 
 /// An absent value is the default; one that is neither word is not guessed at.

@@ -7,6 +7,7 @@ pub mod attach;
 pub mod matcher;
 pub mod oauth;
 pub mod path;
+pub mod proposal;
 pub mod request_log;
 pub mod scope;
 pub mod service;

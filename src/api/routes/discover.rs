@@ -22,8 +22,8 @@ pub(super) fn discover(call: &Call<'_>, who: &Who) -> Reply {
     Ok(Answer::json(200, &body))
 }
 
-/// Id and name of the vault: a scoped token's own whatever the request says, an agent's by `X-Vault`.
-fn vault_of(call: &Call<'_>, who: &Who) -> Result<(String, String), Refusal> {
+/// Id and name of the vault of an agent's call: a scoped token's own whatever the request says, an agent's by `X-Vault`.
+pub(super) fn vault_of(call: &Call<'_>, who: &Who) -> Result<(String, String), Refusal> {
     let agent = match &who.0 {
         Holder::Scoped { vault_id, vault_name, .. } => return Ok((vault_id.clone(), vault_name.clone())),
         Holder::User { .. } => return Err(Refusal::error(403, "Session requires vault scope")),

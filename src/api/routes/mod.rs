@@ -1,5 +1,6 @@
 //! The routes: one short function each, and the table that says where they are.
 
+mod admin_proposals;
 mod agents;
 mod auth;
 mod credentials;
@@ -9,6 +10,7 @@ mod invites;
 mod logs;
 mod members;
 mod oauth;
+mod proposals;
 mod public;
 mod services;
 mod sessions;
@@ -91,6 +93,15 @@ pub(super) const TABLE: &[Route] = &[
     route("POST", "/v1/users/invites/{}/reinvite", Actor(Instance::Member, invites::reissue)),
     route("GET", "/v1/users/invites/{}/details", Public(invites::details)),
     route("POST", "/v1/users/invites/{}/accept", Public(invites::accept)),
+    route("POST", "/v1/proposals", Token(proposals::create)),
+    route("GET", "/v1/proposals", Token(proposals::list)),
+    route("GET", "/v1/proposals/approve-details", Ready(proposals::approve_details)),
+    route("GET", "/v1/proposals/{}", Token(proposals::show)),
+    route("GET", "/approve/{}", Public(proposals::approval_page)),
+    route("GET", "/v1/admin/proposals", Token(admin_proposals::list)),
+    route("GET", "/v1/admin/proposals/{}", Token(admin_proposals::show)),
+    route("POST", "/v1/admin/proposals/{}/approve", Token(admin_proposals::approve)),
+    route("POST", "/v1/admin/proposals/{}/reject", Token(admin_proposals::reject)),
     route("GET", "/v1/agents", Actor(Instance::Member, agents::list)),
     route("POST", "/v1/agents", Actor(Instance::Member, agents::create)),
     route("GET", "/v1/agents/{}", Actor(Instance::Member, agents::show)),

@@ -132,7 +132,7 @@ pub(super) fn credential_usage(call: &Call<'_>, inside: &InVault) -> Reply {
         .services(&inside.vault.id)?
         .iter()
         .filter(|service| service.credential_keys().contains(&key.as_str()))
-        .map(candidate)
+        .map(|service| json!({"name": service.name, "host": service.joined_host()}))
         .collect();
     Ok(Answer::json(200, &json!({"services": services})))
 }
@@ -142,15 +142,18 @@ fn locate(services: &[Service], reference: &str) -> Result<usize, Refusal> {
         Found::One(at) => Ok(at),
         Found::None => Err(Refusal::error(404, &format!("Service not found for {reference:?}"))),
         Found::Ambiguous(all) => {
-            let candidates: Vec<Value> = all.iter().map(|at| candidate(&services[*at])).collect();
+            let named = |at: &usize| (services[*at].name.clone(), services[*at].joined_host());
             let text = format!("Several services match {reference:?}; name one of the candidates");
-            Err(Answer::json(409, &json!({"error": text, "candidates": candidates})).into())
+            Err(ambiguous(&text, &all.iter().map(named).collect::<Vec<_>>()))
         }
     }
 }
 
-fn candidate(service: &Service) -> Value {
-    json!({"name": service.name, "host": service.joined_host()})
+/// A reference by host that several services answer to: their names and joined hosts.
+pub(super) fn ambiguous(text: &str, candidates: &[(String, String)]) -> Refusal {
+    let candidates: Vec<Value> =
+        candidates.iter().map(|(name, host)| json!({"name": name, "host": host})).collect();
+    Answer::json(409, &json!({"error": text, "candidates": candidates})).into()
 }
 
 /// The place is in the text already when the whole list is to blame (contract D.1).

@@ -44,11 +44,13 @@ pub(super) fn create(call: &Call<'_>, actor: &Actor) -> Reply {
 /// Owners see every vault; others the ones they were granted.
 pub(super) fn list(call: &Call<'_>, actor: &Actor) -> Reply {
     let mut vaults = Vec::new();
+    let pending = call.store().pending_proposals()?;
     for (vault, role) in call.store().vaults(&actor.actor.id)? {
         if role.is_none() && !actor.is_owner() {
             continue;
         }
         let mut object = Map::new();
+        let pending = pending.get(&vault.id).copied().unwrap_or_default();
         object.insert("id".to_owned(), vault.id.into());
         object.insert("name".to_owned(), vault.name.into());
         if let Some(role) = role {
@@ -57,7 +59,7 @@ pub(super) fn list(call: &Call<'_>, actor: &Actor) -> Reply {
         let membership = if role.is_some() { "explicit" } else { "implicit" };
         object.insert("membership".to_owned(), membership.into());
         object.insert("created_at".to_owned(), vault.created_at.rfc3339().into());
-        object.insert("pending_proposals".to_owned(), 0.into());
+        object.insert("pending_proposals".to_owned(), pending.into());
         vaults.push(Value::Object(object));
     }
     Ok(Answer::json(200, &json!({"vaults": vaults})))

@@ -209,7 +209,7 @@ impl Store {
     }
 
     /// Makes the key an OAuth credential with this configuration. A value it has stays.
-    fn write_config(
+    pub(super) fn write_config(
         &self,
         transaction: &Transaction<'_>,
         place: &Place<'_>,
@@ -312,9 +312,9 @@ impl Store {
 
 /// One credential.
 #[derive(Clone, Copy)]
-struct Place<'p> {
-    vault_id: &'p str,
-    key: &'p str,
+pub(super) struct Place<'p> {
+    pub(super) vault_id: &'p str,
+    pub(super) key: &'p str,
 }
 
 /// The sealed columns.

@@ -111,12 +111,17 @@ pub fn upsert(services: &mut Vec<Service>, incoming: Vec<Service>) {
     }
 }
 
-/// Finds by exact name, else by joined host. A bare host that several services refine with a port or
-/// path names none of them, so it is ambiguous too; it never stands for the only one.
+/// Finds by exact name, else by joined host.
 pub fn find(services: &[Service], reference: &str) -> Found {
     if let Some(at) = services.iter().position(|service| service.name == reference) {
         return Found::One(at);
     }
+    find_by_host(services, reference)
+}
+
+/// Finds by joined host alone. A bare host that several services refine with a port or path names none
+/// of them, so it is ambiguous too; it never stands for the only one.
+pub fn find_by_host(services: &[Service], reference: &str) -> Found {
     let positions = |matches: &dyn Fn(&Service) -> bool| -> Vec<usize> {
         services.iter().enumerate().filter(|(_, service)| matches(service)).map(|(at, _)| at).collect()
     };
@@ -150,13 +155,36 @@ impl Draft {
         })
     }
 
-    fn is_for(&self, service: &Service) -> bool {
+    pub(in crate::vault) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(in crate::vault) fn take_name(&mut self, name: &str) {
+        name.clone_into(&mut self.name);
+    }
+
+    /// The matcher in one string, as [`find_by_host`] reads it.
+    pub(in crate::vault) fn reference(&self) -> String {
+        let port = self.parts.port.map(|port| format!(":{port}")).unwrap_or_default();
+        format!("{}{port}{}", self.parts.host, self.parts.path)
+    }
+
+    pub(in crate::vault) fn enabled(&self) -> Option<bool> {
+        self.enabled
+    }
+
+    pub(in crate::vault) fn is_for(&self, service: &Service) -> bool {
         self.parts.host == host::join(&service.host, None, "")
             && self.parts.port == service.port.map(u64::from)
             && self.parts.path == service.path
     }
 
-    fn check(self, internal: InternalNames, before: &[Service]) -> Result<Service, Invalid> {
+    /// Checks one service; `before` are the ones its name must differ from.
+    pub(in crate::vault) fn check(
+        self,
+        internal: InternalNames,
+        before: &[Service],
+    ) -> Result<Service, Invalid> {
         let host = host::check_host(&self.parts.host, internal)?;
         name::check(&self.name)?;
         if let Some(at) = before.iter().position(|other| other.name == self.name) {

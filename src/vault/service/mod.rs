@@ -160,12 +160,12 @@ pub enum InternalNames {
 pub struct Invalid(String);
 
 impl Invalid {
-    fn new(text: impl Into<String>) -> Self {
+    pub(in crate::vault) fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
     /// The same reason, with the place in front of it.
-    fn within(self, place: impl fmt::Display) -> Self {
+    pub(in crate::vault) fn within(self, place: impl fmt::Display) -> Self {
         Self(format!("{place}: {}", self.0))
     }
 }
