@@ -11,6 +11,7 @@ mod credentials;
 mod discovery;
 mod invites;
 mod members;
+mod proposals;
 mod services;
 mod sessions;
 mod site;
