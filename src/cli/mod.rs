@@ -49,6 +49,7 @@ const TABLE: &[&[Verb]] = &[
     operator::credential::VERBS,
     operator::oauth::VERBS,
     operator::service::VERBS,
+    operator::proposal::VERBS,
     operator::grant::VERBS,
     operator::agent::VERBS,
     operator::member::VERBS,

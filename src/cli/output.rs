@@ -62,8 +62,8 @@ pub fn table(headers: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
-/// A cell stays on its line and cannot command the terminal, whatever it holds.
-fn printable(cell: &str) -> String {
+/// A text that stays on its line and cannot command the terminal, whatever it holds.
+pub fn printable(cell: &str) -> String {
     let mut text = String::with_capacity(cell.len());
     for c in cell.chars() {
         if c.is_control() { text.extend(c.escape_default()) } else { text.push(c) }

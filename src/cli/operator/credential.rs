@@ -102,12 +102,10 @@ fn get(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
 
 fn set(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
     let (reach, vault) = (Reach::take(&mut args)?, args.value("--vault")?);
-    let mut given = Vec::new();
-    for pair in args.values("--from-file")? {
-        given.push(Given::in_file(&pair)?);
-    }
-    while let Some(pair) = args.opt_word()? {
-        given.push(Given::as_word(&pair, given.len())?);
+    let mut given = Given::in_files(&mut args)?;
+    Given::as_words(&mut args, &mut given)?;
+    if given.is_empty() {
+        return Err(Failure::usage("missing argument: KEY=VALUE"));
     }
     check(&given)?;
     let (mut broker, vault) = Broker::for_vault(world, &reach, vault)?;
@@ -129,9 +127,9 @@ fn set(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
 }
 
 /// A key and where its value is.
-struct Given {
-    key: String,
-    place: Place,
+pub(super) struct Given {
+    pub(super) key: String,
+    pub(super) place: Place,
 }
 
 /// Where a value is.
@@ -142,6 +140,19 @@ pub(super) enum Place {
 }
 
 impl Given {
+    /// Takes the flags that name files.
+    pub(super) fn in_files(args: &mut Args) -> Result<Vec<Self>, Failure> {
+        args.values("--from-file")?.iter().map(|pair| Self::in_file(pair)).collect()
+    }
+
+    /// Takes all words that are left, behind what is given already.
+    pub(super) fn as_words(args: &mut Args, given: &mut Vec<Self>) -> Result<(), Failure> {
+        while let Some(pair) = args.opt_word()? {
+            given.push(Self::as_word(&pair, given.len())?);
+        }
+        Ok(())
+    }
+
     /// The message names the position, since the word may be a secret with its key forgotten.
     fn as_word(pair: &str, before: usize) -> Result<Self, Failure> {
         match pair.split_once('=') {
@@ -185,11 +196,8 @@ impl Place {
     }
 }
 
-/// Something to set, each key once, and stdin for one of them at most.
-fn check(given: &[Given]) -> Result<(), Failure> {
-    if given.is_empty() {
-        return Err(Failure::usage("missing argument: KEY=VALUE"));
-    }
+/// Each key once, and stdin for one of them at most.
+pub(super) fn check(given: &[Given]) -> Result<(), Failure> {
     let mut keys = BTreeSet::new();
     if let Some(again) = given.iter().find(|one| !keys.insert(&one.key)) {
         return Err(Failure::usage(format!("{} is given more than once", again.key)));
@@ -237,7 +245,6 @@ mod tests {
             (&["=sk_live_1"], "credential 1 is not of the form KEY=VALUE"),
             (&["A=1", "A=2"], "A is given more than once"),
             (&["A=-", "B=-"], "only one value can be read from stdin"),
-            (&[], "missing argument: KEY=VALUE"),
         ] {
             assert_eq!(given(words).err().unwrap().message(), message);
         }

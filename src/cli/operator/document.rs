@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::vault::service::split_host;
 
 /// What a service may say; the broker has an answer of its own for `description`.
-const KEYS: [&str; 8] = ["name", "host", "port", "path", "enabled", "auth", "substitutions", "description"];
+pub(super) const KEYS: [&str; 8] = ["name", "host", "port", "path", "enabled", "auth", "substitutions", "description"];
 
 /// Services as the broker takes them, and the vault they were listed from, if the file says so.
 #[derive(Debug, PartialEq)]
@@ -80,17 +80,18 @@ pub(super) fn each_joined(services: Vec<Value>) -> Result<Vec<Value>, String> {
     let each = services
         .into_iter()
         .enumerate()
-        .map(|(at, service)| joined(service).map_err(|problem| format!("services[{at}]: {problem}")));
+        .map(|(at, service)| joined(service, &KEYS).map_err(|problem| format!("services[{at}]: {problem}")));
     each.collect()
 }
 
-/// A service with its port where the broker looks for it.
-fn joined(service: Value) -> Result<Value, String> {
+/// A service with its port where the broker looks for it, if it has no other keys than these; the last of
+/// them is not recommended.
+pub(super) fn joined(service: Value, known: &[&str]) -> Result<Value, String> {
     let Value::Object(mut service) = service else {
         return Err("not an object".to_owned());
     };
-    if let Some(key) = service.keys().find(|key| !KEYS.contains(&key.as_str())) {
-        return Err(format!("unknown key {key:?}; known are {}", KEYS[..7].join(", ")));
+    if let Some(key) = service.keys().find(|key| !known.contains(&key.as_str())) {
+        return Err(format!("unknown key {key:?}; known are {}", known[..known.len() - 1].join(", ")));
     }
     let port = match service.remove("port") {
         None | Some(Value::Null) => return Ok(Value::Object(service)),

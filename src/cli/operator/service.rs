@@ -73,7 +73,7 @@ pub(in crate::cli) const VERBS: &[Verb] = &[
     },
 ];
 
-const AUTH: &[Flag] = &[
+pub(super) const AUTH: &[Flag] = &[
     Flag("--auth-type TYPE", "bearer, basic, api-key or passthrough; other types need -f"),
     Flag("--token-key KEY", "bearer: the credential"),
     Flag("--username-key KEY, --password-key KEY", "basic: the credentials"),
@@ -174,7 +174,7 @@ fn add(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
 
 /// A service as flags describe it.
 #[derive(Debug)]
-struct Described {
+pub(super) struct Described {
     name: Option<String>,
     host: Option<String>,
     auth_type: Option<String>,
@@ -183,7 +183,7 @@ struct Described {
 }
 
 /// Takes the describing flags; `None` when there is none of them.
-fn described(args: &mut Args) -> Result<Option<Described>, Failure> {
+pub(super) fn described(args: &mut Args) -> Result<Option<Described>, Failure> {
     let (name, host) = (args.value("--name")?, args.value("--host")?);
     let auth_type = args.value("--auth-type")?;
     let mut fields = Vec::new();
@@ -197,7 +197,7 @@ fn described(args: &mut Args) -> Result<Option<Described>, Failure> {
 
 impl Described {
     /// The broker judges names, hosts and keys; here flags that do not go together are named as flags.
-    fn into_json(self) -> Result<Value, Failure> {
+    pub(super) fn into_json(self) -> Result<Value, Failure> {
         let missing = |flag: &str| Failure::usage(format!("missing flag: {flag}"));
         let host = self.host.ok_or_else(|| missing("--host"))?;
         let kind = self.auth_type.ok_or_else(|| missing("--auth-type"))?;
