@@ -88,11 +88,11 @@ mod tests {
     use super::super::entry;
     use super::*;
 
-    fn services(list: Value) -> Vec<Service> {
+    fn services(list: &Value) -> Vec<Service> {
         list::from_stored(&list.to_string()).unwrap()
     }
 
-    fn merged(before: Value, entries: Value) -> Result<Value, Conflict> {
+    fn merged(before: &Value, entries: &Value) -> Result<Value, Conflict> {
         let (mut services, entries) = (services(before), entry::from_stored(&entries.to_string()).unwrap());
         let untouched = services.clone();
         let outcome = merge(&entries, &mut services);
@@ -117,12 +117,12 @@ mod tests {
         expected[0]["enabled"] = false.into();
         let switch =
             json!({"action": "set", "name": "one", "host": "a.com:8443", "enabled": false, "basis": "name"});
-        assert_eq!(merged(before(), json!([switch])).unwrap(), expected);
+        assert_eq!(merged(&before(), &json!([switch])).unwrap(), expected);
 
         let set = |more: Value| {
             let mut entry = json!({"action": "set", "name": "one", "host": "a.com:8443", "basis": "name"});
             entry.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-            merged(before(), json!([entry])).unwrap()[0].clone()
+            merged(&before(), &json!([entry])).unwrap()[0].clone()
         };
         let auth = json!({"type": "bearer", "token": "B"});
         let substitutions = json!([{"key": "T", "placeholder": "__t__", "in": ["body"]}]);
@@ -150,7 +150,7 @@ mod tests {
             {"action": "delete", "name": "one", "host": "a.com:8443", "basis": "name"},
             {"action": "delete", "name": "ghost", "host": "ghost.com"},
         ]);
-        assert_eq!(merged(before(), entries).unwrap(), json!([before()[1], new]));
+        assert_eq!(merged(&before(), &entries).unwrap(), json!([before()[1], new]));
     }
 
     /// Contract J 77, 78.
@@ -161,23 +161,23 @@ mod tests {
             "auth": {"type": "bearer", "token": "B"}}]);
         let expected =
             json!([{"name": "uno", "host": "a.com:8443", "auth": {"type": "bearer", "token": "B"}}]);
-        assert_eq!(merged(renamed.clone(), set.clone()).unwrap(), expected);
+        assert_eq!(merged(&renamed, &set).unwrap(), expected);
         // A service that was new when it was proposed is still meant to be one more.
         let mut new = set;
         new[0]["basis"] = Value::Null;
-        assert_eq!(merged(renamed.clone(), new).unwrap().as_array().unwrap().len(), 2);
+        assert_eq!(merged(&renamed, &new).unwrap().as_array().unwrap().len(), 2);
 
         let switch = json!([{"action": "set", "name": "one", "host": "a.com:8443", "enabled": false, "basis": "name"}]);
-        assert_eq!(merged(renamed.clone(), switch.clone()).unwrap()[0]["enabled"], false);
-        assert_eq!(merged(json!([]), switch), Err(Conflict::Gone("one".to_owned())));
+        assert_eq!(merged(&renamed, &switch).unwrap()[0]["enabled"], false);
+        assert_eq!(merged(&json!([]), &switch), Err(Conflict::Gone("one".to_owned())));
 
         let delete =
             |basis: &str| json!([{"action": "delete", "name": "one", "host": "a.com:8443", "basis": basis}]);
-        assert_eq!(merged(renamed.clone(), delete("name")), Err(Conflict::Gone("one".to_owned())));
-        assert_eq!(merged(renamed, delete("host")).unwrap(), json!([]));
-        assert_eq!(merged(json!([]), delete("host")), Err(Conflict::Gone("one".to_owned())));
+        assert_eq!(merged(&renamed, &delete("name")), Err(Conflict::Gone("one".to_owned())));
+        assert_eq!(merged(&renamed, &delete("host")).unwrap(), json!([]));
+        assert_eq!(merged(&json!([]), &delete("host")), Err(Conflict::Gone("one".to_owned())));
         let mut twins = before();
         twins[1]["host"] = "a.com:8443".into();
-        assert!(matches!(merged(twins, delete("host")), Err(Conflict::Ambiguous(_))));
+        assert!(matches!(merged(&twins, &delete("host")), Err(Conflict::Ambiguous(_))));
     }
 }

@@ -53,7 +53,9 @@ pub(super) fn approve(world: &World<'_>, mut args: Args) -> Result<Exit, Failure
     if page.status != "pending" {
         return Err(Failure::new(format!("Proposal {number} is already {}", page.status)));
     }
-    output::note(page.to_string().trim_end());
+    if !yes && world.is_interactive() {
+        output::note(page.to_string().trim_end());
+    }
     let question = format!("Approve proposal {number} in vault {:?}?", desk.vault);
     if ask::consent(world, yes, &question)? == Consent::Declined {
         output::note("Aborted.");

@@ -57,9 +57,7 @@ pub(super) fn review(world: &World<'_>, mut args: Args) -> Result<Exit, Failure>
         }
     }
     let left = numbers.len() - approved - rejected - skipped;
-    output::print(&format!(
-        "{approved} approved, {rejected} rejected, {skipped} skipped, {left} left\n"
-    ))?;
+    output::print(&format!("{approved} approved, {rejected} rejected, {skipped} skipped, {left} left\n"))?;
     Ok(Exit::Success)
 }
 
