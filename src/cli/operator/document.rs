@@ -13,7 +13,8 @@ use crate::failure::Failure;
 use crate::vault::service::split_host;
 
 /// What a service may say; the broker has an answer of its own for `description`.
-pub(super) const KEYS: [&str; 8] = ["name", "host", "port", "path", "enabled", "auth", "substitutions", "description"];
+pub(super) const KEYS: [&str; 8] =
+    ["name", "host", "port", "path", "enabled", "auth", "substitutions", "description"];
 
 /// Services as the broker takes them, and the vault they were listed from, if the file says so.
 #[derive(Debug, PartialEq)]

@@ -137,7 +137,8 @@ mod tests {
         apart["port"] = 8443.into();
         let slots = json!([{"action": "set", "key": "K", "description": "d"}]);
         let document = json!({"message": "m", "services": [apart], "credentials": slots});
-        let expected = json!({"message": "m", "services": [service("x.com:8443".into())], "credentials": slots});
+        let expected =
+            json!({"message": "m", "services": [service("x.com:8443".into())], "credentials": slots});
         assert_eq!(understand(document).map(Value::Object), Ok(expected));
         for (document, problem) in [
             (json!([]), "not an object with services or credentials"),
