@@ -9,6 +9,7 @@ mod accounts;
 mod agents;
 mod credentials;
 mod discovery;
+mod golden;
 mod invites;
 mod members;
 mod proposals;

@@ -61,6 +61,7 @@ impl Site {
             .http_status_as_error(false)
             .allow_non_standard_methods(true)
             .proxy(None)
+            .max_redirects(0)
             .timeout_global(Some(Duration::from_secs(30)))
             .build();
         Caller { agent: config.new_agent(), address: self.address.clone(), token: None }
