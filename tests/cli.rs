@@ -434,14 +434,14 @@ fn a_person_registers_and_logs_in_at_a_terminal() {
 
     let mut person = at("register");
     person.awaits("Email: ").types("a@b.c").awaits("New password: ").types("one password");
-    person.awaits("The same again: ").types("another");
+    person.awaits("New password again: ").types("another");
     let (code, shown) = person.end();
-    assert!(code == Some(1) && shown.ends_with("the two passwords are not the same\r\n"), "{shown}");
+    assert!(code == Some(1) && shown.ends_with("the two passwords differ\r\n"), "{shown}");
     assert_eq!(stand_in.lines(), [""; 0]);
 
     let mut person = at("register");
     person.awaits("Email: ").types("a@b.c").awaits("New password: ").types("one password");
-    person.awaits("The same again: ").types("one password");
+    person.awaits("New password again: ").types("one password");
     let (code, shown) = person.end();
     assert!(code == Some(0) && !shown.contains("one password"), "{shown}");
     assert!(session().contains("av_sess_one"));

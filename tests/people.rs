@@ -221,7 +221,7 @@ fn a_person_is_asked_for_a_new_password_twice() {
     let link = invited(&broker, &[]);
     let mut person = Terminal::start(&desk.command(&["auth", "accept-invite", &link]));
     person.awaits("This makes an account for ann@example.test.").awaits("New password: ").types(PASSWORD);
-    person.awaits("The same again: ").types(PASSWORD);
+    person.awaits("New password again: ").types(PASSWORD);
     let (code, shown) = person.end();
     assert_eq!(code, Some(0), "{shown}");
     assert!(shown.contains("Account created. You can log in now.") && !shown.contains(PASSWORD), "{shown}");

@@ -42,6 +42,7 @@ struct Flag(&'static str, &'static str);
 const TABLE: &[&[Verb]] = &[
     STARTING,
     operator::auth::VERBS,
+    operator::account::VERBS,
     operator::apply::VERBS,
     operator::vault::VERBS,
     operator::logs::VERBS,

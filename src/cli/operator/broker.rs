@@ -128,6 +128,11 @@ impl<'w> Broker<'w> {
         }
     }
 
+    /// The same, but a 401 is an answer and no sign of an expired login.
+    pub(super) fn without_renewal(self) -> Self {
+        Self { renewable: None, ..self }
+    }
+
     /// The same broker, called with a token that was just minted.
     pub(super) fn with_token(self, token: Secret) -> Self {
         Self { client: self.client.with_token(token), renewable: None, as_whom: Caller::Agent, ..self }

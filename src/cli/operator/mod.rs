@@ -3,6 +3,7 @@
 //! A verb takes its flags and words, asks the broker, and prints. How the broker is reached and as whom
 //! is decided in [`broker`], what a person is asked in [`ask`]; results go to stdout, the rest to stderr.
 
+pub(super) mod account;
 pub(super) mod agent;
 pub(super) mod apply;
 mod ask;

@@ -1,34 +1,61 @@
 //! `auth`: the person's account and the login saved on this machine.
+//!
+//! Logging in and out is here; a file each for getting an account, for a password that was forgotten, and
+//! for the logins on other machines.
 
-use serde::Deserialize;
+mod logins;
+mod recovery;
+mod register;
+
 use serde_json::json;
 
 use super::broker::{Broker, Reach};
-use super::{Args, Flag, PUBLIC_REACH, Verb, World, ask, output};
-use crate::client::state::Session;
+use super::{AS_JSON, Args, Flag, PUBLIC_REACH, REACH, Verb, World, ask, output, text};
 use crate::failure::{Exit, Failure};
 use crate::secret::Secret;
 
 const IDENTITY: &[Flag] = &[
     Flag("--email ADDRESS", "the account; asked for at a terminal"),
     Flag("--password-stdin", "read the password from stdin; needs --email"),
-    Flag("--device-label TEXT", "what this login is called in a list of logins; default: the host's name"),
 ];
+
+const DEVICE: &[Flag] =
+    &[Flag("--device-label TEXT", "what this login is called in a list of logins; default: the host's name")];
+
+const EMAIL: &[Flag] = &[Flag("--email ADDRESS", "the account; asked for at a terminal")];
+
+const CODE: &[Flag] = &[Flag("--code CODE", "the six digits; asked for at a terminal")];
 
 pub(in crate::cli) const VERBS: &[Verb] = &[
     Verb {
         words: &["auth", "register"],
         usage: "[flags]",
         about: "Create an account; the first one owns the instance",
-        flags: &[IDENTITY, PUBLIC_REACH],
+        flags: &[IDENTITY, DEVICE, PUBLIC_REACH],
         example: "agent-vault auth register --email you@example.com --password-stdin < owner-password",
-        run: register,
+        run: register::register,
+    },
+    Verb {
+        words: &["auth", "verify"],
+        usage: "[flags]",
+        about: "Prove the address of a new account with its code, and log in",
+        flags: &[EMAIL, CODE, DEVICE, PUBLIC_REACH],
+        example: "agent-vault auth verify --email you@example.com --code 123456",
+        run: register::verify,
+    },
+    Verb {
+        words: &["auth", "resend"],
+        usage: "[flags]",
+        about: "Ask for another code for a new account",
+        flags: &[EMAIL, PUBLIC_REACH],
+        example: "agent-vault auth resend --email you@example.com",
+        run: register::resend,
     },
     Verb {
         words: &["auth", "login"],
         usage: "[flags]",
         about: "Log in and save the login",
-        flags: &[IDENTITY, PUBLIC_REACH],
+        flags: &[IDENTITY, DEVICE, PUBLIC_REACH],
         example: "agent-vault auth login --email you@example.com --password-stdin < owner-password",
         run: login,
     },
@@ -39,6 +66,43 @@ pub(in crate::cli) const VERBS: &[Verb] = &[
         flags: &[],
         example: "agent-vault auth logout",
         run: logout,
+    },
+    Verb {
+        words: &["auth", "forgot-password"],
+        usage: "[flags]",
+        about: "Ask for a code that opens the way to a new password",
+        flags: &[EMAIL, PUBLIC_REACH],
+        example: "agent-vault auth forgot-password --email you@example.com",
+        run: recovery::forgot,
+    },
+    Verb {
+        words: &["auth", "reset-password"],
+        usage: "[flags]",
+        about: "Set a new password with a code; ends every login",
+        flags: &[
+            EMAIL,
+            CODE,
+            &[Flag("--password-stdin", "read the new password from stdin; needs --email and --code")],
+            PUBLIC_REACH,
+        ],
+        example: "agent-vault auth reset-password --email you@example.com --code 123456 --password-stdin < new-password",
+        run: recovery::reset,
+    },
+    Verb {
+        words: &["auth", "sessions", "list"],
+        usage: "[flags]",
+        about: "List your logins, on this machine and elsewhere",
+        flags: &[AS_JSON, REACH],
+        example: "agent-vault auth sessions list",
+        run: logins::show_all,
+    },
+    Verb {
+        words: &["auth", "sessions", "revoke"],
+        usage: "ID [flags]",
+        about: "End one of your logins",
+        flags: &[REACH],
+        example: "agent-vault auth sessions revoke 0f1e2d3c4b5a69788796",
+        run: logins::revoke,
     },
 ];
 
@@ -54,7 +118,7 @@ impl Identity {
         let identity = Self {
             email: args.value("--email")?,
             password_on_stdin: args.flag("--password-stdin"),
-            device_label: args.value("--device-label")?.or_else(host_name),
+            device_label: device_label(args)?,
         };
         if identity.password_on_stdin && identity.email.is_none() {
             return Err(Failure::usage("--password-stdin requires --email"));
@@ -84,33 +148,38 @@ impl Identity {
     }
 }
 
-#[derive(Deserialize)]
-struct Registered {
-    message: Option<String>,
-    /// There when the account can be used at once.
-    token: Option<String>,
+fn device_label(args: &mut Args) -> Result<Option<String>, Failure> {
+    Ok(args.value("--device-label")?.or_else(host_name))
 }
 
-fn register(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
+fn host_name() -> Option<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
+}
+
+/// A flag's value, or what the person at the terminal says.
+fn flag_or_line(
+    world: &World<'_>,
+    value: Option<String>,
+    flag: &str,
+    question: &str,
+) -> Result<String, Failure> {
+    match value {
+        Some(value) => Ok(value),
+        None if world.is_interactive() => ask::line(question),
+        None => Err(Failure::usage(format!("missing flag: {flag}"))),
+    }
+}
+
+/// Asks for a code to be sent to an address; the answer is the same for every address.
+fn ask_for_code(world: &World<'_>, mut args: Args, path: &str) -> Result<Exit, Failure> {
     let reach = Reach::take(&mut args)?;
-    let mut identity = Identity::take(&mut args)?;
+    let email = args.value("--email")?;
     args.finish()?;
     let mut broker = Broker::as_nobody(world, &reach)?;
-    let (email, password) = identity.complete(world, new_password)?;
-    let mut body = json!({ "email": email, "password": text_of(&password)? });
-    if let Some(label) = &identity.device_label {
-        body["device_label"] = label.as_str().into();
-    }
-    let reply = broker.post("/v1/auth/register", &body)?;
-    let answer: Registered = serde_json::from_value(broker.json(&reply)?)
-        .map_err(|error| Failure::new(format!("registering: {error}")))?;
-    if let Some(token) = answer.token {
-        let address = broker.address().to_owned();
-        let device_label = identity.device_label;
-        let session = Session { token: token.into(), address, email: Some(email), device_label };
-        world.state().save_session(&session)?;
-    }
-    output::success(world, answer.message.as_deref().unwrap_or("Account created."))?;
+    let email = flag_or_line(world, email, "--email", "Email: ")?;
+    let reply = broker.post(path, &json!({ "email": email }))?;
+    output::success(world, &text(&broker.json(&reply)?, "message"))?;
     Ok(Exit::Success)
 }
 
@@ -149,21 +218,18 @@ fn logout(world: &World<'_>, args: Args) -> Result<Exit, Failure> {
     Ok(Exit::Success)
 }
 
-/// Twice, since nobody sees what was typed.
+/// A password somebody chooses at the terminal.
 pub(super) fn new_password() -> Result<Secret, Failure> {
-    let password = ask::hidden("New password: ")?;
-    if ask::hidden("The same again: ")? == password {
-        Ok(password)
-    } else {
-        Err(Failure::new("the two passwords are not the same"))
+    /// The broker's own rule (contract A.6), which it would say after the form is sent.
+    const MIN_BYTES: usize = 8;
+    let password = ask::new_password("New password")?;
+    if password.len() < MIN_BYTES {
+        return Err(Failure::new("the password must be at least 8 characters"));
     }
+    Ok(password)
 }
 
+/// A password as JSON can carry it.
 pub(super) fn text_of(password: &Secret) -> Result<&str, Failure> {
     password.expose_str().ok_or_else(|| Failure::new("the password is not UTF-8 text"))
-}
-
-fn host_name() -> Option<String> {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
-    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
 }
