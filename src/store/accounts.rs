@@ -121,11 +121,19 @@ impl Store {
     }
 }
 
-/// Removes a person and everything that acts in the person's name.
+/// Removes a person and everything that acts in the person's name, pending invites too: those the person
+/// sent, and those the person could come back with.
 pub(super) fn erase(transaction: &Transaction<'_>, user: &str) -> Result<(), Error> {
     transaction.execute("DELETE FROM sessions WHERE user_id = ?1 OR created_by_actor_id = ?1", [user])?;
     transaction.execute("DELETE FROM vault_grants WHERE actor_id = ?1", [user])?;
     let email = "(SELECT email FROM users WHERE id = ?1)";
+    transaction.execute(
+        &format!(
+            "UPDATE user_invites SET status = 'revoked'
+             WHERE status = 'pending' AND (created_by = ?1 OR email = {email})"
+        ),
+        [user],
+    )?;
     transaction.execute(&format!("DELETE FROM email_verifications WHERE email = {email}"), [user])?;
     transaction.execute(&format!("DELETE FROM password_resets WHERE email = {email}"), [user])?;
     transaction.execute("DELETE FROM users WHERE id = ?1", [user])?;

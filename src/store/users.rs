@@ -70,18 +70,12 @@ impl Store {
         })
     }
 
-    /// Removes a person with their logins, their grants, the tokens they minted, and every pending invite
-    /// they sent or could come back with.
+    /// Removes a person with everything that acts in their name.
     pub fn remove_person(&self, id: &str) -> Result<OwnerChange, Error> {
         self.change(Stale::Tokens, |transaction| {
             if is_last_owner(transaction, id)? {
                 return Ok(OwnerChange::LastOwner);
             }
-            transaction.execute(
-                "UPDATE user_invites SET status = 'revoked' WHERE status = 'pending'
-                 AND (created_by = ?1 OR email IN (SELECT email FROM users WHERE id = ?1))",
-                [id],
-            )?;
             accounts::erase(transaction, id)?;
             Ok(OwnerChange::Done)
         })

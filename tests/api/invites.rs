@@ -207,6 +207,37 @@ fn a_demoted_owner_makes_no_owners_of_what_waits() {
 }
 
 #[test]
+fn an_account_that_is_there_gets_the_vaults_and_nothing_else() {
+    let mut site = Site::start();
+    let owner = site.owner();
+    let vaults = json!([{"vault_name": "default", "vault_role": "admin"}]);
+    let made = invite(&owner, &json!({"email": GUEST, "role": "owner", "vaults": vaults}));
+    // The address signs up by itself before it takes the invite up.
+    let form = json!({"email": GUEST, "password": PASSWORD});
+    site.nobody().post("/v1/auth/register", &form).expect(201);
+    let details = site.nobody().get(&path(token_in(&made), "/details")).expect(200).json();
+    assert_eq!(details["needs_account"], json!(false));
+    let other = json!({"password": "not the account's"});
+    let accepted = site.nobody().post(&path(token_in(&made), "/accept"), &other).expect(200).json();
+    assert_eq!(text(&accepted, "message"), "Invite accepted.");
+
+    // The account still waits for its code, and has the role and the password it had.
+    site.nobody().post("/v1/auth/login", &form).expect(401);
+    let code = site.process.line_after(&format!("Verification code for {GUEST}: "));
+    site.nobody().post("/v1/auth/verify", &json!({"email": GUEST, "code": code})).expect(200);
+    let login = site.nobody().post("/v1/auth/login", &form).expect(200).json();
+    let guest = site.with_token(text(&login, "token"));
+    let own = guest.get("/v1/admin/users/me").expect(200).json();
+    assert_eq!((text(&own, "role"), &own["vaults"]), ("member", &json!(["default"])));
+    let context = guest.get("/v1/vaults/default/context").expect(200).json();
+    assert_eq!(text(&context, "vault_role"), "admin");
+    assert_eq!(
+        owner.post("/v1/users/invites", &json!({"email": GUEST})).refusal(),
+        refused(409, "User \"guest@example.test\" already has an account")
+    );
+}
+
+#[test]
 fn a_domain_that_is_not_allowed_neither_gets_an_invite_nor_takes_one_up() {
     // 96
     let site = Site::start();

@@ -145,6 +145,13 @@ fn what_a_person_had_ends_with_the_person() {
     site.nobody().post(&accept, &json!({"password": PASSWORD})).expect(410);
     owner.delete(&path).expect(404);
 
+    // The same when somebody goes by themselves.
+    let gone = site.person(&owner, "gone@example.test", "member", &json!([]));
+    let sent = gone.post("/v1/users/invites", &json!({"email": "last@example.test"})).expect(201).json();
+    gone.delete("/v1/auth/account").expect(200);
+    let accept = format!("/v1/users/invites/{}/accept", token_in(&sent));
+    site.nobody().post(&accept, &json!({"password": PASSWORD})).expect(410);
+
     // The same address comes back as somebody else.
     let again = site.person(&owner, MEMBER, "member", &json!([]));
     assert_eq!(again.get("/v1/vaults").expect(200).json()["vaults"], json!([]));

@@ -212,9 +212,8 @@ pub(super) fn accept(call: &Call<'_>) -> Reply {
 /// The token of the path, once the caller has not tried too often (contract A.2).
 fn admitted_token(call: &Call<'_>) -> Result<Secret, Refusal> {
     let token = Secret::from(call.param(0));
-    let too_many = "Too many requests, try again later";
-    call.api.admit_attempt(&format!("ip:{}", call.client_ip()), too_many)?;
-    call.api.admit_attempt(&format!("link:{}", invites::link_id(&token)), too_many)?;
+    auth::admit(call, auth::TOO_MANY)?;
+    call.api.admit_attempt(&format!("link:{}", invites::link_id(&token)), auth::TOO_MANY)?;
     Ok(token)
 }
 

@@ -24,10 +24,10 @@ const MIN_PASSWORD_BYTES: usize = 8;
 /// Longest device label, in characters (contract A.6).
 const MAX_DEVICE_CHARS: usize = 64;
 
-const TOO_MANY: &str = "Too many requests, try again later";
+pub(super) const TOO_MANY: &str = "Too many requests, try again later";
 
 /// Counts a call against its address; what somebody without a login may do is limited by nothing else.
-fn admit(call: &Call<'_>, message: &str) -> Result<(), Refusal> {
+pub(super) fn admit(call: &Call<'_>, message: &str) -> Result<(), Refusal> {
     call.api.admit_attempt(&format!("ip:{}", call.client_ip()), message)
 }
 
