@@ -202,7 +202,7 @@ fn what_one_replica_changed_reaches_another_that_catches_up() {
             assert_eq!(store.revoke_agent(id, now()).expect("an answer"), Outcome::Done);
         }),
         ("deleted", |store, id| assert_eq!(store.delete_agent(id).expect("an answer"), Outcome::Done)),
-        ("rotated", |store, id| drop(store.rotate_agent(id, now()).expect("rotated"))),
+        ("rotated", |store, id| drop(store.rotate_agent(id, None, now()).expect("rotated"))),
         ("grant removed", |store, id| assert!(store.remove_grant(id, DEFAULT_ID).expect("an answer"))),
         ("vault deleted", |store, _| assert!(store.delete_vault(DEFAULT_ID).expect("an answer"))),
     ];

@@ -1,5 +1,7 @@
-//! Where the request log ends up: the store, stderr if asked, and nowhere once it is old.
+//! Where the request log ends up: the store, stderr if asked, and nowhere once it is old. Its thread also
+//! writes when tokens were last used, which nobody on a request's path has time for.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::config::server::{RequestLines, RequestLog};
@@ -11,17 +13,21 @@ use crate::store::{Error, Store, Timestamp};
 use crate::vault::request_log::Row;
 
 /// How often old rows are looked for (contract F.1).
-const TEND_EVERY: Duration = Duration::from_secs(15 * 60);
+const DELETE_EVERY: Duration = Duration::from_secs(15 * 60);
+/// How often uses of tokens are written: as often as one token's is noted.
+const WRITE_USES_EVERY: Duration = Duration::from_secs(60);
 
 /// Keeps rows as long as the settings say.
 pub(super) struct Keeper {
+    store: Arc<Store>,
     logs: RequestLogs,
     settings: RequestLog,
+    delete_at: Option<Instant>,
 }
 
 impl Keeper {
-    pub(super) fn new(store: &Store, settings: RequestLog) -> Result<Self, Error> {
-        Ok(Self { logs: store.request_log_writer()?, settings })
+    pub(super) fn new(store: Arc<Store>, settings: RequestLog) -> Result<Self, Error> {
+        Ok(Self { logs: store.request_log_writer()?, store, settings, delete_at: None })
     }
 
     fn delete_old(&mut self) -> Result<usize, Error> {
@@ -49,11 +55,22 @@ impl Sink for Keeper {
     }
 
     fn tend(&mut self, now: Instant) -> Option<Instant> {
-        match self.delete_old() {
-            Ok(0) => {}
-            Ok(deleted) => log_event!(Debug, "old rows of the request log deleted", rows = deleted),
-            Err(error) => log_event!(Error, "old rows of the request log stay", err = error),
+        if self.delete_at.is_none_or(|at| now >= at) {
+            self.delete_at = Some(now + DELETE_EVERY);
+            match self.delete_old() {
+                Ok(0) => {}
+                Ok(deleted) => log_event!(Debug, "old rows of the request log deleted", rows = deleted),
+                Err(error) => log_event!(Error, "old rows of the request log stay", err = error),
+            }
         }
-        Some(now + TEND_EVERY)
+        write_uses(&self.store);
+        Some(now + WRITE_USES_EVERY)
+    }
+}
+
+/// Writes when tokens were last used. What cannot be written now is tried again the next time.
+pub(super) fn write_uses(store: &Store) {
+    if let Err(error) = store.write_uses() {
+        log_event!(Error, "uses of tokens not written", err = error);
     }
 }

@@ -104,7 +104,7 @@ pub fn run(mut settings: Settings) -> Result<(), Failure> {
     reactor.listen(control, Arc::new(Control(Arc::clone(&api)))).map_err(|error| cannot("listen", &error))?;
     let mut lines = format!("Agent Vault server listening on {base_url}\n");
     let mut proxy = None;
-    let keeper = Keeper::new(&store, settings.request_log).map_err(failed)?;
+    let keeper = Keeper::new(Arc::clone(&store), settings.request_log).map_err(failed)?;
     let journal = Arc::new(Journal::start(keeper).map_err(|error| cannot("start", &error))?);
     let outward = outward(&settings);
     // Without it the proxy does not start either, and says why.
@@ -131,6 +131,7 @@ pub fn run(mut settings: Settings) -> Result<(), Failure> {
     drop(io::stdout().write_all(lines.as_bytes()));
     let ended = serve(&mut reactor, &signals, proxy.as_deref(), &store, settings.health_name.as_deref());
     journal.close(Instant::now() + LOG_GRACE);
+    keeper::write_uses(&store);
     if let Some(proxy) = &proxy {
         tell_refusals(proxy);
     }

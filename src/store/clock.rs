@@ -31,6 +31,11 @@ impl Timestamp {
         Self(self.0.saturating_sub(i64::try_from(span.as_secs()).unwrap_or(i64::MAX)))
     }
 
+    /// Seconds since the epoch.
+    pub(super) fn seconds(self) -> i64 {
+        self.0
+    }
+
     /// The moment as the system has it.
     pub fn moment(self) -> SystemTime {
         UNIX_EPOCH + Duration::from_secs(u64::try_from(self.0).unwrap_or(0))

@@ -12,6 +12,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::grants::{ActorKind, ActorRef};
 use super::sessions::{self, Holder};
+use super::uses::LastNote;
 use super::{Error, Store, Timestamp, credentials, fresh, lock, oauth, vaults};
 use crate::secret::Secret;
 use crate::vault::Snapshot;
@@ -36,7 +37,9 @@ struct Inner {
 
 /// What is known of a live token.
 struct Facts {
+    id: String,
     expires_at: Option<Timestamp>,
+    last_note: LastNote,
     reach: Reach,
 }
 
@@ -132,7 +135,7 @@ impl Store {
         Ok(snapshot)
     }
 
-    fn scope_at(
+    pub(super) fn scope_at(
         &self,
         token: &Secret,
         vault_hint: Option<&str>,
@@ -141,6 +144,10 @@ impl Store {
         let facts = self.facts(token, now)?;
         if facts.expires_at.is_some_and(|end| now > end) {
             return Err(ScopeError::InvalidToken);
+        }
+        // A login opens no vault, so being refused here is no use of it.
+        if !matches!(facts.reach, Reach::Nothing) && facts.last_note.is_due(now) {
+            self.uses.note(&facts.id, now);
         }
         match (&facts.reach, vault_hint.filter(|hint| !hint.is_empty())) {
             (Reach::Nothing, _) => Err(ScopeError::VaultUnclear),
@@ -221,7 +228,8 @@ fn load_facts(connection: &Connection, id: &str, now: Timestamp) -> Result<Optio
             role,
         })),
     };
-    Ok(Some(Facts { expires_at: row.limits.expires_at, reach }))
+    let last_note = LastNote::new(row.limits.last_used_at);
+    Ok(Some(Facts { id: id.to_owned(), expires_at: row.limits.expires_at, last_note, reach }))
 }
 
 /// A minted token stands for its minter (design 7).
@@ -349,7 +357,7 @@ mod tests {
                 assert_eq!(store.revoke_agent(id, Timestamp::now()).unwrap(), Outcome::Done);
             }),
             ("delete", |store, id| assert_eq!(store.delete_agent(id).unwrap(), Outcome::Done)),
-            ("rotate", |store, id| drop(store.rotate_agent(id, Timestamp::now()).unwrap())),
+            ("rotate", |store, id| drop(store.rotate_agent(id, None, Timestamp::now()).unwrap())),
             ("grant", |store, id| assert!(store.remove_grant(id, DEFAULT_ID).unwrap())),
         ];
         for (what, change) in changes {

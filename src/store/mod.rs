@@ -54,6 +54,7 @@ pub mod sessions;
 pub mod settings;
 pub mod signup;
 pub mod users;
+mod uses;
 pub mod vaults;
 mod writer;
 
@@ -73,6 +74,7 @@ use directory::Caches;
 pub use error::{Error, Trouble};
 use oauth::Flights;
 use seal::{Protection, Seal};
+use uses::Uses;
 use writer::Writer;
 
 const DATABASE: &str = "agent-vault.db";
@@ -98,6 +100,7 @@ pub struct Store {
     watch: Mutex<Watch>,
     caches: Caches,
     mark: Mark,
+    uses: Uses,
     flights: Flights,
     token_endpoint: OnceLock<Box<dyn TokenEndpoint>>,
 }
@@ -161,6 +164,7 @@ impl Locked {
             watch: Mutex::new(watch),
             caches: Caches::default(),
             dir: self.dir,
+            uses: Uses::default(),
             flights: Flights::default(),
             token_endpoint: OnceLock::new(),
         })

@@ -7,12 +7,10 @@ use rusqlite::{Connection, OptionalExtension, Row, named_params};
 use super::accounts::InstanceRole;
 use super::grants::{ActorKind, ActorRef};
 use super::logins::NewToken;
+use super::uses::NOTE_EVERY;
 use super::{Error, Stale, Store, Timestamp, fresh};
 use crate::secret::Secret;
 use crate::vault::scope::Role;
-
-/// A login's last use is written at most this often.
-const TOUCH_EVERY: Duration = Duration::from_secs(60);
 
 /// What a token turned out to be.
 #[derive(Debug)]
@@ -60,7 +58,7 @@ pub(super) struct TokenRow {
 pub(super) struct Limits {
     pub(super) expires_at: Option<Timestamp>,
     idle: Option<Duration>,
-    last_used_at: Option<Timestamp>,
+    pub(super) last_used_at: Option<Timestamp>,
 }
 
 impl Limits {
@@ -84,7 +82,8 @@ impl Limits {
 }
 
 impl Store {
-    /// Whose token this is, for the control API. A login that is used is noted, at most once a minute.
+    /// Whose token this is, for the control API. Its use is noted, at most once a minute: a login's at once,
+    /// with where it came from, since its idle limit depends on it; any other's when there is time.
     pub fn standing(
         &self,
         token: &Secret,
@@ -99,14 +98,17 @@ impl Store {
         if row.limits.are_passed(now) {
             return Ok(Standing::Expired);
         }
-        let is_login = matches!(row.holder, Holder::User { .. });
-        if is_login && row.limits.last_used_at.is_none_or(|last| now > last.plus(TOUCH_EVERY)) {
-            match self.touch(&id, ip, user_agent, now) {
-                // A note that finds no room is no reason to turn its owner away.
-                Err(error) if error.trouble().is_some() => {
-                    crate::log_event!(Warn, "use of a login not noted", err = error);
-                }
-                noted => noted?,
+        let last = self.uses.latest(&id, row.limits.last_used_at);
+        if last.is_none_or(|last| now > last.plus(NOTE_EVERY)) {
+            match row.holder {
+                Holder::Agent { .. } | Holder::Scoped { .. } => self.uses.note(&id, now),
+                Holder::User { .. } => match self.touch(&id, ip, user_agent, now) {
+                    // A note that finds no room is no reason to turn its owner away.
+                    Err(error) if error.trouble().is_some() => {
+                        crate::log_event!(Warn, "use of a login not noted", err = error);
+                    }
+                    noted => noted?,
+                },
             }
         }
         Ok(Standing::Live(row.holder))
@@ -124,7 +126,7 @@ impl Store {
                     ":ip": ip,
                     ":agent": agent,
                     ":now": now,
-                    ":before": now.minus(TOUCH_EVERY),
+                    ":before": now.minus(NOTE_EVERY),
                 },
             )?;
             Ok(())

@@ -1,5 +1,7 @@
 //! Agents, in the instance and in a vault.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -7,11 +9,15 @@ use super::super::Call;
 use super::super::caller::{Actor, InVault};
 use super::super::refusal::{Refusal, Reply};
 use crate::http1::respond::Answer;
+use crate::store::Timestamp;
 use crate::store::accounts::InstanceRole;
-use crate::store::agents::{Agent, NewAgent, Outcome};
+use crate::store::agents::{Agent, NewAgent, Outcome, Token};
 use crate::store::grants::{ActorKind, ActorRef};
 use crate::vault::scope::Role;
 use crate::vault::service::name;
+
+/// Longest time old tokens may stay valid after a rotation: a day is enough for any deployment to roll.
+const MAX_GRACE_SECONDS: u64 = 86_400;
 
 const OWNERS_ONLY: &str = "Only instance owners can manage owner-role agents";
 
@@ -34,8 +40,7 @@ pub(super) fn create(call: &Call<'_>, actor: &Actor) -> Reply {
     name::check(&name).map_err(|error| Refusal::error(400, &format!("Invalid agent {error}")))?;
     let role = match form.role.as_deref().filter(|role| !role.is_empty()) {
         None => InstanceRole::NoAccess,
-        Some(text) => InstanceRole::parse(text)
-            .ok_or_else(|| Refusal::error(400, "role must be one of: owner, member, no-access"))?,
+        Some(text) => instance_role(text)?,
     };
     if role == InstanceRole::Owner && !actor.is_owner() {
         return Err(Refusal::error(403, OWNERS_ONLY));
@@ -81,7 +86,8 @@ pub(super) fn show(call: &Call<'_>, actor: &Actor) -> Reply {
     let mut body = to_json(&agent);
     body.insert("created_by".to_owned(), agent.created_by.as_str().into());
     body.insert("updated_at".to_owned(), agent.updated_at.rfc3339().into());
-    body.insert("active_tokens".to_owned(), agent.active_tokens.into());
+    body.insert("active_tokens".to_owned(), agent.tokens.len().into());
+    body.insert("tokens".to_owned(), agent.tokens.iter().map(token_to_json).collect());
     Ok(Answer::json(200, &Value::Object(body)))
 }
 
@@ -106,14 +112,80 @@ pub(super) fn delete(call: &Call<'_>, actor: &Actor) -> Reply {
     Ok(Answer::json(200, &json!({"message": format!("Agent {:?} deleted", agent.name)})))
 }
 
+/// Gives a new token. The old ones end at once, or after `grace_seconds`, so that a deployment can roll.
 pub(super) fn rotate(call: &Call<'_>, actor: &Actor) -> Reply {
     let agent = find_manageable(call, actor)?;
-    let token = call.store().rotate_agent(&agent.id, call.now)?;
-    let body = json!({
-        "av_agent_token": token.expose_str(),
+    let grace = grace(call)?;
+    let rotated = call.store().rotate_agent(&agent.id, grace, call.now)?;
+    let mut body = json!({
+        "av_agent_token": rotated.token.expose_str(),
         "name": agent.name,
         "rotated_at": call.now.rfc3339(),
     });
+    if let Some(until) = rotated.old_tokens_valid_until {
+        body["old_tokens_valid_until"] = until.rfc3339().into();
+    }
+    Ok(Answer::json(200, &body))
+}
+
+/// A body is optional: clients of old send none.
+fn grace(call: &Call<'_>) -> Result<Option<Duration>, Refusal> {
+    #[derive(Deserialize)]
+    struct Form {
+        grace_seconds: Option<Value>,
+    }
+    if call.request.body.as_ref().is_some_and(|body| body.trim_ascii().is_empty()) {
+        return Ok(None);
+    }
+    let Some(asked) = call.request.json::<Form>()?.grace_seconds else { return Ok(None) };
+    match asked.as_u64() {
+        Some(0) => Ok(None),
+        Some(seconds) if seconds <= MAX_GRACE_SECONDS => Ok(Some(Duration::from_secs(seconds))),
+        _ => {
+            let text = format!("grace_seconds must be a whole number from 0 to {MAX_GRACE_SECONDS}");
+            Err(Refusal::error(400, &text))
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct RenameForm {
+    name: Option<String>,
+}
+
+pub(super) fn rename(call: &Call<'_>, actor: &Actor) -> Reply {
+    let agent = find_manageable(call, actor)?;
+    let name = call.request.json::<RenameForm>()?.name.unwrap_or_default();
+    name::check(&name).map_err(|error| Refusal::error(400, &format!("Invalid agent {error}")))?;
+    if !call.store().rename_agent(&agent.id, &name, call.now)? {
+        return Err(Refusal::error(409, &format!("Agent {name:?} already exists")));
+    }
+    let body = json!({
+        "message": format!("Agent {:?} renamed to {name:?}", agent.name),
+        "old_name": agent.name,
+        "new_name": name,
+    });
+    Ok(Answer::json(200, &body))
+}
+
+#[derive(Deserialize)]
+struct RoleForm {
+    role: Option<String>,
+}
+
+/// Changes the role in the instance.
+pub(super) fn set_role(call: &Call<'_>, _: &Actor) -> Reply {
+    let role = call.request.json::<RoleForm>()?.role.unwrap_or_default();
+    let role = instance_role(&role)?;
+    let agent = find(call, call.param(0))?;
+    match call.store().set_agent_role(&agent.id, role, call.now)? {
+        Outcome::Done => {}
+        Outcome::Unchanged => {
+            return Err(Refusal::error(409, &format!("Agent {:?} is revoked", agent.name)));
+        }
+        Outcome::LastOwner => return Err(Refusal::error(409, "Cannot demote the last owner")),
+    }
+    let body = json!({"agent": agent.name, "old_role": agent.role.as_str(), "new_role": role.as_str()});
     Ok(Answer::json(200, &body))
 }
 
@@ -221,6 +293,11 @@ fn is_visible(actor: &Actor, own_vaults: &[String], agent: &Agent) -> bool {
         || agent.vaults.iter().any(|(name, _)| own_vaults.contains(name))
 }
 
+fn instance_role(text: &str) -> Result<InstanceRole, Refusal> {
+    InstanceRole::parse(text)
+        .ok_or_else(|| Refusal::error(400, "role must be one of: owner, member, no-access"))
+}
+
 fn vault_role(text: Option<&str>) -> Result<Role, Refusal> {
     match text.filter(|text| !text.is_empty()) {
         None => Ok(Role::Proxy),
@@ -258,8 +335,32 @@ fn to_json(agent: &Agent) -> Map<String, Value> {
     object.insert("status".to_owned(), status(agent.is_active).into());
     object.insert("vaults".to_owned(), Value::Array(vaults));
     object.insert("created_at".to_owned(), agent.created_at.rfc3339().into());
-    if let Some(revoked_at) = agent.revoked_at {
-        object.insert("revoked_at".to_owned(), revoked_at.rfc3339().into());
-    }
+    let moments = [
+        ("revoked_at", agent.revoked_at),
+        ("last_used_at", agent.last_used_at()),
+        ("token_expires_at", agent.token_expires_at()),
+    ];
+    insert_moments(&mut object, moments);
     object
+}
+
+fn token_to_json(token: &Token) -> Value {
+    let mut object = Map::new();
+    object.insert("id".to_owned(), token.public_id.as_str().into());
+    let moments = [
+        ("created_at", Some(token.created_at)),
+        ("last_used_at", token.last_used_at),
+        ("expires_at", token.expires_at),
+    ];
+    insert_moments(&mut object, moments);
+    Value::Object(object)
+}
+
+/// Moments that have not come are left out.
+fn insert_moments(object: &mut Map<String, Value>, moments: [(&str, Option<Timestamp>); 3]) {
+    for (key, moment) in moments {
+        if let Some(moment) = moment {
+            object.insert(key.to_owned(), moment.rfc3339().into());
+        }
+    }
 }

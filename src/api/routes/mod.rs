@@ -108,4 +108,6 @@ pub(super) const TABLE: &[Route] = &[
     route("DELETE", "/v1/agents/{}", Actor(Instance::Member, agents::revoke)),
     route("POST", "/v1/agents/{}/delete", Actor(Instance::Member, agents::delete)),
     route("POST", "/v1/agents/{}/rotate", Actor(Instance::Member, agents::rotate)),
+    route("POST", "/v1/agents/{}/rename", Actor(Instance::Member, agents::rename)),
+    route("POST", "/v1/agents/{}/role", Actor(Instance::Owner, agents::set_role)),
 ];
