@@ -5,6 +5,7 @@
 
 pub mod environ;
 pub mod harden;
+pub mod pipe;
 pub mod process;
 pub mod prompt;
 pub mod ready;

@@ -152,6 +152,9 @@ fn every_list_speaks_json() {
         (&["vault", "service", "list"], "services"),
         (&["vault", "agent", "list"], "agents"),
         (&["agent", "list"], "agents"),
+        (&["vault", "logs"], "logs"),
+        (&["vault", "hosts"], "hosts"),
+        (&["catalog"], "services"),
     ] {
         let stdout = broker.cli(&[args, &["--json"]].concat()).stdout;
         let answer: Value = serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{args:?}: {error}"));
@@ -163,11 +166,7 @@ fn every_list_speaks_json() {
 #[test]
 fn the_life_of_an_agent() {
     let broker = broker();
-    let told = broker.cli(&["agent", "create", "bot", "--vault", "default:member"]).stdout;
-    for line in ["✓ Created agent \"bot\" (role no-access)", "  AGENT_VAULT_VAULT=default"] {
-        assert!(told.lines().any(|told| told == line), "{told}");
-    }
-    assert!(told.contains(&format!("  AGENT_VAULT_ADDR={}\n  AGENT_VAULT_TOKEN=av_agt_", broker.address())));
+    broker.cli(&["agent", "create", "bot", "--vault", "default:member"]);
     broker.cli(&["vault", "agent", "set-role", "bot", "--role", "admin"]);
     assert!(broker.cli(&["agent", "list"]).stdout.contains("bot   no-access  active  default:admin  "));
     broker.cli(&["vault", "agent", "remove", "bot"]);
@@ -176,8 +175,79 @@ fn the_life_of_an_agent() {
     broker.cli(&["agent", "revoke", "bot"]);
     let info = broker.cli(&["agent", "info", "bot"]).stdout;
     assert!(info.contains("Status:        revoked\n") && info.contains("Active tokens: 0\n"), "{info}");
-    broker.cli(&["agent", "delete", "bot", "--yes"]);
-    refused(&run(&mut broker.operator(&["agent", "info", "bot"]), b""), 1, "Agent \"bot\" not found");
+    assert!(info.contains("Revoked:       20") && info.contains("Updated:       20"), "{info}");
+    let revoked = run(&mut broker.operator(&["agent", "set-role", "bot", "--role", "member"]), b"");
+    refused(&revoked, 1, "Agent \"bot\" is revoked");
+    broker.cli(&["agent", "rotate", "bot"]);
+    assert_eq!(
+        broker.cli(&["agent", "set-role", "bot", "--role", "member"]).stdout,
+        "✓ Agent \"bot\" is member in the instance\n"
+    );
+    assert_eq!(
+        broker.cli(&["agent", "rename", "bot", "robot"]).stdout,
+        "✓ Renamed agent \"bot\" to \"robot\"\n"
+    );
+    assert!(broker.cli(&["agent", "list"]).stdout.contains("robot  member  active  default:proxy  "));
+    broker.cli(&["agent", "delete", "robot", "--yes"]);
+    refused(&run(&mut broker.operator(&["agent", "info", "robot"]), b""), 1, "Agent \"robot\" not found");
+}
+
+/// `TOKEN=$(agent-vault agent create …)` works, and a person at a terminal is told how to go on.
+#[test]
+fn a_program_gets_the_token_alone_and_a_person_is_told_how_to_use_it() {
+    let broker = broker();
+    let is_token = |text: &str| text.strip_prefix("av_agt_").is_some_and(|hex| hex.len() == 64);
+    let made = broker.cli(&["agent", "create", "bot", "--vault", "default:member"]);
+    assert!(is_token(&made.stdout), "{:?}", made.stdout);
+    for line in ["✓ Created agent \"bot\" (role no-access)", "  AGENT_VAULT_VAULT=default"] {
+        assert!(made.stderr.lines().any(|told| told == line), "{}", made.stderr);
+    }
+    assert!(made.stderr.contains(&format!("  AGENT_VAULT_ADDR={}\n", broker.address())));
+    assert!(!made.stderr.contains("av_agt_"), "the token is on stdout alone");
+    let rotated = broker.cli(&["agent", "rotate", "bot", "--token-only"]);
+    assert!(is_token(&rotated.stdout) && rotated.stderr.is_empty(), "{rotated:?}");
+    assert!(broker.cli(&["agent", "rotate", "bot"]).stderr.contains("its old ones have ended"));
+    for (grace, message) in [
+        ("500ms", "--grace counts in whole seconds, as in 30s or 10m"),
+        ("10", "invalid argument \"10\" for \"--grace\" flag: a number and a unit, as in 500ms, 30s or 2m"),
+    ] {
+        refused(&run(&mut broker.operator(&["agent", "rotate", "bot", "--grace", grace]), b""), 2, message);
+    }
+    let long = run(&mut broker.operator(&["agent", "rotate", "bot", "--grace", "25h"]), b"");
+    refused(&long, 1, "grace_seconds must be a whole number from 0 to 86400");
+    if need("a_program_gets_the_token_alone", "setsid", SETSID).is_some() {
+        let mut person = Terminal::start(&broker.operator(&["agent", "create", "other"]));
+        person.awaits("Created agent \"other\"").awaits("  AGENT_VAULT_TOKEN=av_agt_");
+        assert_eq!(person.end().0, Some(0));
+    }
+}
+
+#[test]
+fn the_catalog_and_the_use_of_a_credential_are_listed() {
+    let broker = broker().with_credential("K", "v").with_service("slack", "slack.com/api/*", "K");
+    let catalog = broker.cli(&["catalog"]).stdout;
+    let lines: Vec<&str> = catalog.lines().collect();
+    assert_eq!(lines.len(), 35, "{catalog}");
+    let columns = |line: &str| -> Vec<String> {
+        line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).map(str::to_owned).collect()
+    };
+    assert_eq!(columns(lines[0]), ["ID", "NAME", "HOST", "AUTH TYPE", "SUGGESTED KEY"]);
+    assert_eq!(
+        columns(lines[1]),
+        ["anthropic", "Anthropic", "api.anthropic.com", "api-key", "ANTHROPIC_API_KEY"]
+    );
+    let elsewhere = run(
+        broker.operator(&["catalog", "--json", "--address", broker.address()]).env_remove("AGENT_VAULT_ADDR"),
+        b"",
+    );
+    let answer: Value = serde_json::from_str(&elsewhere.expect_success().stdout).unwrap();
+    assert_eq!(answer["services"].as_array().map(Vec::len), Some(34));
+
+    let usage = ["vault", "credential", "usage", "K"];
+    assert_eq!(broker.cli(&usage).stdout, "NAME   HOST\nslack  slack.com/api/*\n");
+    assert_eq!(broker.cli(&["vault", "creds", "usage", "OTHER"]).stdout, "NAME  HOST\n");
+    let json: Value = serde_json::from_str(&broker.cli(&[&usage[..], &["--json"]].concat()).stdout).unwrap();
+    assert_eq!(json["services"][0]["name"], "slack");
 }
 
 #[test]

@@ -6,12 +6,13 @@ mod support;
 
 use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
+use std::sync::Arc;
 
 use agent_vault::proxy::{Egress, Limits, Rates};
 use agent_vault::vault::UnmatchedPolicy;
 use agent_vault::vault::service::{Auth, Service, Substitution, Surface};
 use support::Origin;
-use support::rig::{AUTH, Rig, Rules, Script, bearer, expect, read_answer, read_head};
+use support::rig::{AUTH, Rig, Rows, Rules, Script, bearer, expect, read_answer, read_head};
 
 const HOST: &str = "api.example.test";
 
@@ -111,6 +112,41 @@ fn a_host_no_service_mentions_is_not_opened_for_a_client_with_public_roots() {
     let mut tunnel = rig.tunnel_with("other.test", port, roots);
     tunnel.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
     assert!(read_answer(&mut tunnel).0.starts_with("HTTP/1.1 403 "));
+}
+
+/// Which host was called is known, and nothing of what was said there.
+#[test]
+fn a_tunnel_that_is_not_opened_leaves_one_row() {
+    let script = Script::start(|mut stream, _| {
+        expect(&mut stream, "secret");
+        stream.write_all(b"back").unwrap();
+    });
+    let rows = Arc::new(Rows::default());
+    let log = Some(Arc::clone(&rows));
+    let rig = Rig::start(Rules { names: vec!["other.test"], log, ..Rules::default() });
+    let connect = |host: &str, port: u16| {
+        let mut client = rig.connect();
+        let roots = "X-Agent-Vault-Client-Roots: public\r\n";
+        write!(client, "CONNECT {host}:{port} HTTP/1.1\r\n{AUTH}{roots}\r\n").unwrap();
+        client
+    };
+    let mut client = connect("other.test", script.port);
+    expect(&mut client, "HTTP/1.1 200 Connection Established\r\n\r\n");
+    // The tunnel is still open.
+    let row = rows.next(0);
+    assert_eq!(
+        (row.method.as_str(), row.path.as_str(), row.status, row.error_code),
+        ("CONNECT", "/", 200, "")
+    );
+    assert_eq!(row.target.to_string(), format!("other.test:{}", script.port));
+    assert!(row.matched_service().is_empty() && row.client_auth.is_none());
+    client.write_all(b"secret").unwrap();
+    expect(&mut client, "back");
+    assert!(read_answer(&mut connect("169.254.169.254", 80)).0.starts_with("HTTP/1.1 403 "));
+    let row = rows.next(1);
+    assert_eq!((row.method.as_str(), row.status, row.error_code), ("CONNECT", 403, "upstream_error"));
+    assert_eq!(row.reason, "network_blocked");
+    assert_eq!(rows.count(), 2);
 }
 
 #[test]

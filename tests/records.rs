@@ -5,12 +5,15 @@
 
 mod support;
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::Stdio;
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use support::rig::{Script, read_answer, read_head};
-use support::{Broker, Origin, PATIENCE, SECRET, contains, eventually, run};
+use support::{Broker, Origin, PATIENCE, Running, SECRET, contains, eventually, run};
 
 const HOST: &str = "api.example.test";
 
@@ -173,6 +176,98 @@ fn what_was_answered_before_the_end_is_written_and_old_rows_go_at_the_next_start
                 .unwrap();
         answer["latest_id"].as_u64().unwrap() > newest
     });
+}
+
+/// Who follows sees each row once, oldest first, also when a page does not hold all that came.
+#[test]
+fn the_log_can_be_followed() {
+    let (origin, broker, token) = site(&[]);
+    let mut stream = connect(&broker);
+    let mut request = |path: &str| {
+        let line = format!("GET http://{HOST}:{}{path}", origin.port());
+        assert!(ask(&mut stream, &token, &line, "").0.starts_with("HTTP/1.1 200 "));
+    };
+    for number in 0..3 {
+        request(&format!("/old/{number}"));
+    }
+    logs(&broker, 3, &[]);
+    let words = ["vault", "logs", "--vault", "default", "--follow"];
+    let mut follow =
+        Running::start(broker.operator(&words).args(["--json", "--limit", "2", "--status", "2xx"]));
+    let next_path = |follow: &mut Running| -> String {
+        let row: Value = serde_json::from_str(&format!("{{{}", follow.line_after("{"))).unwrap();
+        row["path"].as_str().unwrap().to_owned()
+    };
+    assert_eq!((next_path(&mut follow), next_path(&mut follow)), ("/old/1".to_owned(), "/old/2".to_owned()));
+    // While it stands still, more than a page comes together.
+    follow.signal(Signal::SIGSTOP);
+    for number in 0..205 {
+        request(&format!("/new/{number}"));
+    }
+    eventually("the rows are written", || {
+        logs(&broker, 1, &["--limit", "1"])["logs"][0]["path"] == "/new/204"
+    });
+    follow.signal(Signal::SIGCONT);
+    for number in 0..205 {
+        assert_eq!(next_path(&mut follow), format!("/new/{number}"));
+    }
+    follow.signal(Signal::SIGINT);
+    let status = follow.wait();
+    assert_eq!((status.signal(), status.code()), (Some(Signal::SIGINT as i32), None));
+    assert!(!follow.output().lines().any(|line| !line.starts_with('{')), "nothing but rows was written");
+
+    // A reader that has seen enough ends it, although no row comes any more.
+    let mut command = broker.operator(&words);
+    let mut table = command.args(["--service", "stripe"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(table.stdout.take().unwrap()).lines();
+    let header = lines.next().unwrap().unwrap();
+    assert!(header.starts_with("TIME                  STATUS  METHOD   HOST "), "{header}");
+    request("/v1/matched");
+    let row = lines.next().unwrap().unwrap();
+    assert!(row.contains("  200     GET      ") && row.contains("/v1/matched"), "{row}");
+    drop(lines);
+    let mut ended = None;
+    eventually("the command ends with its reader", || {
+        ended = table.try_wait().unwrap();
+        ended.is_some()
+    });
+    assert_eq!(ended.unwrap().code(), Some(0));
+
+    let both = run(broker.operator(&words).args(["--before", "5"]), b"");
+    assert_eq!(both.code(), Some(2));
+}
+
+/// What an app calls behind our relay is known by host, also where the broker does not look inside.
+#[test]
+fn hosts_without_a_service_are_listed() {
+    let (origin, broker, token) = site(&[]);
+    let base = format!("http://{HOST}:{}", origin.port());
+    send(&broker, &token, &format!("GET {base}/v1/x"), "");
+    logs(&broker, 1, &[]);
+    send(&broker, &token, "GET http://169.254.169.254/latest", "Authorization: Basic eDp5\r\n");
+    logs(&broker, 2, &[]);
+    let mut tunnel = connect(&broker);
+    let roots = "X-Agent-Vault-Client-Roots: public\r\n";
+    let (head, _) = ask(&mut tunnel, &token, "CONNECT 169.254.169.253:443", roots);
+    assert!(head.starts_with("HTTP/1.1 403 "), "{head}");
+    logs(&broker, 3, &[]);
+    assert_eq!(logs(&broker, 1, &["--ingress", "mitm", "--limit", "1"])["logs"][0]["method"], "CONNECT");
+    logs(&broker, 0, &["--ingress", "explicit"]);
+    let all = logs(&broker, 3, &[]);
+    let oldest = all["logs"][1]["id"].to_string();
+    assert_eq!(logs(&broker, 1, &["--before", &oldest])["logs"][0]["path"], "/v1/x");
+    let page = broker.cli(&["vault", "logs", "--limit", "2"]);
+    assert_eq!(page.stderr, format!("There may be older ones: --before {oldest}\n"));
+
+    let table = broker.cli(&["vault", "hosts"]).stdout;
+    let lines: Vec<&str> = table.lines().collect();
+    assert!(lines[0].starts_with("HOST             REQUESTS  LAST SEEN"), "{table}");
+    assert_eq!(lines.len(), 3, "the host with a service is not among them\n{table}");
+    assert!(lines.iter().any(|line| line.ends_with("basic in Authorization")), "{table}");
+    let first = broker.cli(&["vault", "hosts", "--limit", "1"]);
+    assert_eq!(first.stderr, "1 of 2 hosts: --limit shows more\n");
+    let json: Value = serde_json::from_str(&broker.cli(&["vault", "hosts", "--json"]).stdout).unwrap();
+    assert_eq!(json["total"], 2);
 }
 
 /// The row of a WebSocket is there while it is still open.

@@ -6,6 +6,7 @@
 
 mod args;
 mod completion;
+mod duration;
 mod health;
 mod help;
 mod operator;
@@ -52,11 +53,13 @@ const TABLE: &[&[Verb]] = &[
     operator::service::VERBS,
     operator::proposal::VERBS,
     operator::grant::VERBS,
+    operator::issue::VERBS,
     operator::agent::VERBS,
     operator::member::VERBS,
     operator::user::VERBS,
     operator::invite::VERBS,
     operator::owner::VERBS,
+    operator::catalog::VERBS,
     operator::ca::VERBS,
     operator::backup::VERBS,
     operator::master_password::VERBS,

@@ -44,22 +44,20 @@ fn write_to(out: &mut impl Write, bytes: &[u8]) -> Result<(), Failure> {
 
 /// A table with upper-case headers and aligned columns.
 pub fn table(headers: &[&str], rows: &[Vec<String>]) -> String {
-    let rows: Vec<Vec<String>> =
-        rows.iter().map(|row| row.iter().map(|cell| printable(cell)).collect()).collect();
     let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| printable(cell).chars().count());
         cells.chain(headers.get(column).map(|header| header.len())).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..headers.len()).map(width).collect();
-    let mut text = String::new();
     let headers: Vec<String> = headers.iter().map(|header| (*header).to_owned()).collect();
-    for row in std::iter::once(&headers).chain(&rows) {
-        let cells: Vec<String> =
-            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        text.push_str(cells.join("  ").trim_end());
-        text.push('\n');
-    }
-    text
+    std::iter::once(&headers).chain(rows).map(|row| line(row, &widths)).collect()
+}
+
+/// One line of a table; a cell wider than its column moves the rest of its line.
+pub fn line(cells: &[String], widths: &[usize]) -> String {
+    let cells: Vec<String> =
+        cells.iter().zip(widths).map(|(cell, width)| format!("{:width$}", printable(cell))).collect();
+    format!("{}\n", cells.join("  ").trim_end())
 }
 
 /// A text that stays on its line and cannot command the terminal, whatever it holds.

@@ -27,9 +27,14 @@ impl<'a> World<'a> {
         State::of(self.var("HOME").as_deref().map(Path::new))
     }
 
+    /// Whether a person reads the results, and no program.
+    pub fn is_read_by_a_person(&self) -> bool {
+        std::io::stdout().is_terminal()
+    }
+
     /// Whether results may be coloured: on a terminal, unless a person said otherwise.
     pub fn wants_colour(&self) -> bool {
-        std::io::stdout().is_terminal()
+        self.is_read_by_a_person()
             && self.var("NO_COLOR").is_none()
             && self.var("TERM").is_none_or(|term| term != "dumb")
     }

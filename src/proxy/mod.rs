@@ -45,6 +45,7 @@ use crate::net::tcp::TcpChannel;
 use crate::peer::conversation::{self, Conversation, Served};
 use crate::peer::{self, ReadError};
 use crate::tls::Acceptor;
+use crate::vault::Scheme;
 use crate::vault::request_log::RequestLog;
 use crate::vault::scope::{Directory, Scope};
 pub use egress::Egress;
@@ -289,7 +290,10 @@ impl Client {
                 self.phase = Phase::Tunnel(tunnel);
                 return After::KeepAlive;
             }
-            Ok(true) => tunnel::pass(&proxy, &mut channel, &target),
+            Ok(true) => {
+                let route = Route { target: &target, scheme: Scheme::Https, path: "", scope: &scope };
+                tunnel::pass(&proxy, &mut channel, head, &route)
+            }
             Err(error) => Err(error),
         };
         passed.unwrap_or_else(|error| {

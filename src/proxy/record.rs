@@ -35,7 +35,7 @@ impl<'r> Record<'r> {
         self.service = Some(Arc::clone(service));
     }
 
-    /// Writes the record; only the first call counts. A WebSocket's is written when it opens.
+    /// Writes the record; only the first call counts. A WebSocket's, or a tunnel's, is written when it opens.
     pub(super) fn finish(&mut self, proxy: &Proxy, status: u16, error: Option<&Error>) {
         let is_debug = log::is_enabled(Level::Debug);
         if std::mem::replace(&mut self.is_written, true) || (proxy.log.is_none() && !is_debug) {

@@ -11,6 +11,8 @@ use super::Proxy;
 use super::error::Error;
 use super::gate::Presented;
 use super::reasons::Kind;
+use super::record::Record;
+use super::route::Route;
 use crate::authority::Authority;
 use crate::http1::head::RequestHead;
 use crate::http1::respond::After;
@@ -87,10 +89,20 @@ pub(super) fn is_untouched(
 }
 
 /// Passes a tunnel through, byte for byte. The upstream is dialled before the client is told yes, so a
-/// refusal still has an answer.
-pub(super) fn pass(proxy: &Proxy, client: &mut TcpChannel, target: &Authority) -> Result<After, Error> {
-    let mut upstream = proxy.upstreams.dial(target)?;
-    log_event!(Debug, "tunnel passed through", host = target);
+/// refusal still has an answer. The one record there is of it says which host was called, nothing more; it
+/// is written when the tunnel opens, since it may stay open for hours.
+pub(super) fn pass(
+    proxy: &Proxy,
+    client: &mut TcpChannel,
+    head: &RequestHead,
+    route: &Route<'_>,
+) -> Result<After, Error> {
+    let mut record = Record::start(head, route);
+    let dialled = proxy.upstreams.dial(route.target);
+    let error = dialled.as_ref().err();
+    record.finish(proxy, error.map_or(200, Error::status), error);
+    let mut upstream = dialled?;
+    log_event!(Debug, "tunnel passed through", host = route.target);
     if say_yes(client, Deadline::after(HANDSHAKE_TIME)).is_ok() {
         let (mut a, mut b) = (Everything, Everything);
         let (mut up, mut down) = (Direction::new(&mut a), Direction::new(&mut b));

@@ -1,8 +1,9 @@
-//! Agents and their grants: cases 86 to 92.
+//! Agents and their grants: cases 86 to 92. What happens on the proxy's path is in tests/agents.rs.
 
 use serde_json::json;
 
 use crate::site::{Site, refused, text};
+use crate::support::eventually;
 
 #[test]
 fn an_agent_is_made_whole_or_not_at_all() {
@@ -73,6 +74,7 @@ fn members_see_their_own_agents_and_manage_no_owners() {
         ("DELETE", "/v1/agents/king"),
         ("POST", "/v1/agents/king/rotate"),
         ("POST", "/v1/agents/king/delete"),
+        ("POST", "/v1/agents/king/rename"),
     ] {
         assert_eq!(maker.call(method, path, &[], None).refusal(), owners_only, "{path}");
     }
@@ -103,6 +105,134 @@ fn rotation_ends_the_old_token_and_revives() {
     owner.post("/v1/agents/bot/delete", &json!({})).expect(200);
     owner.get("/v1/agents/bot").expect(404);
     owner.post("/v1/agents", &json!({"name": "bot"})).expect(201);
+}
+
+#[test]
+fn an_agent_is_renamed_unless_the_name_is_taken() {
+    let site = Site::start();
+    let owner = site.owner();
+    let agent = site.agent(&owner, "bot", "proxy");
+    site.agent(&owner, "other", "proxy");
+    let rename = |name: &str, body| owner.post(&format!("/v1/agents/{name}/rename"), &body);
+    let renamed = rename("bot", json!({"name": "robot"})).expect(200).json();
+    let expected =
+        json!({"message": "Agent \"bot\" renamed to \"robot\"", "old_name": "bot", "new_name": "robot"});
+    assert_eq!(renamed, expected);
+    owner.get("/v1/agents/bot").expect(404);
+    // The token and the grants are the agent's and not the name's.
+    agent.get_with("/discover", &[("X-Vault", "default")]).expect(200);
+    let taken = refused(409, "Agent \"other\" already exists");
+    assert_eq!(rename("robot", json!({"name": "other"})).refusal(), taken);
+    for body in [json!({}), json!({"name": "A b"}), json!({"name": "ab"})] {
+        rename("robot", body).expect(400);
+    }
+    assert_eq!(rename("bot", json!({"name": "abc"})).refusal(), refused(404, "Agent \"bot\" not found"));
+}
+
+#[test]
+fn an_agents_role_in_the_instance_is_the_owners_to_give() {
+    // 87, for agents
+    let site = Site::start();
+    let owner = site.owner();
+    let bot = site.agent(&owner, "bot", "proxy");
+    let role =
+        |name: &str, role: &str| owner.post(&format!("/v1/agents/{name}/role"), &json!({"role": role}));
+    let changed = role("bot", "owner").expect(200).json();
+    assert_eq!(changed, json!({"agent": "bot", "old_role": "no-access", "new_role": "owner"}));
+    bot.get("/v1/agents").expect(200);
+    for wrong in ["", "king"] {
+        let refusal = role("bot", wrong).refusal();
+        assert_eq!(refusal, refused(400, "role must be one of: owner, member, no-access"));
+    }
+    role("nobody", "member").expect(404);
+    // One owner is left beside the person: the agent may go, and may say so itself.
+    role("bot", "member").expect(200);
+    let member = bot.post("/v1/agents/bot/role", &json!({"role": "owner"}));
+    assert_eq!(member.refusal(), refused(403, "Instance owner role required"));
+    owner.delete("/v1/agents/bot").expect(200);
+    assert_eq!(role("bot", "owner").refusal(), refused(409, "Agent \"bot\" is revoked"));
+}
+
+#[test]
+fn the_last_owner_stays_when_it_is_an_agent() {
+    // 87
+    let site = Site::start();
+    let owner = site.owner();
+    let king = site.agent(&owner, "king", "proxy");
+    owner.post("/v1/agents/king/role", &json!({"role": "owner"})).expect(200);
+    let database = site.home.join(".agent-vault/agent-vault.db");
+    let database = rusqlite::Connection::open(database).expect("the broker's database");
+    let demoted = database.execute("UPDATE users SET role = 'member'", ()).expect("a change");
+    assert_eq!(demoted, 1);
+    for role in ["member", "no-access"] {
+        let answer = king.post("/v1/agents/king/role", &json!({"role": role}));
+        assert_eq!(answer.refusal(), refused(409, "Cannot demote the last owner"));
+    }
+    king.post("/v1/agents/king/role", &json!({"role": "owner"})).expect(200);
+    assert_eq!(king.delete("/v1/agents/king").refusal(), refused(409, "Cannot revoke the last owner"));
+    let delete = king.post("/v1/agents/king/delete", &json!({}));
+    assert_eq!(delete.refusal(), refused(409, "Cannot remove the last owner"));
+    king.post("/v1/agents", &json!({"name": "second", "role": "owner"})).expect(201);
+    king.post("/v1/agents/king/role", &json!({"role": "member"})).expect(200);
+}
+
+#[test]
+fn a_rotation_with_a_grace_leaves_both_tokens_valid_and_says_until_when() {
+    let site = Site::start();
+    let owner = site.owner();
+    let old = site.agent(&owner, "bot", "proxy");
+    let fields = [("X-Vault", "default")];
+    old.get_with("/discover", &fields).expect(200);
+    let rotate = |body| owner.post("/v1/agents/bot/rotate", &body);
+    let range = "grace_seconds must be a whole number from 0 to 86400";
+    for wrong in [json!(86_401), json!(-1), json!(1.5), json!("10m"), json!(true), json!([1])] {
+        assert_eq!(rotate(json!({"grace_seconds": wrong})).refusal(), refused(400, range), "{wrong}");
+    }
+    let rotated = rotate(json!({"grace_seconds": 86_400})).expect(200).json();
+    let until = text(&rotated, "old_tokens_valid_until");
+    assert!(text(&rotated, "rotated_at") < until);
+    let new = site.with_token(text(&rotated, "av_agent_token"));
+    for caller in [&old, &new] {
+        caller.get_with("/discover", &fields).expect(200);
+    }
+    // 92: both count, since both are live; each shows when it was used and until when it may be.
+    let shown = owner.get("/v1/agents/bot").expect(200).json();
+    assert_eq!(shown["active_tokens"], json!(2));
+    let [newer, older] = &shown["tokens"].as_array().expect("a list")[..] else { panic!("{shown}") };
+    assert_eq!((newer.get("expires_at"), text(older, "expires_at")), (None, until));
+    for token in [newer, older] {
+        assert_eq!(text(token, "id").len(), 20);
+        assert!(text(token, "last_used_at") >= text(token, "created_at"));
+    }
+    let listed = owner.get("/v1/agents").expect(200).json();
+    assert_eq!(text(&listed["agents"][0], "token_expires_at"), until);
+    assert!(text(&listed["agents"][0], "last_used_at").ends_with('Z'));
+    // A body is optional, and without a grace all older tokens end.
+    let last = owner.call("POST", "/v1/agents/bot/rotate", &[], None).expect(200).json();
+    assert!(last.get("old_tokens_valid_until").is_none(), "{last}");
+    for caller in [&old, &new] {
+        caller.get_with("/discover", &fields).expect(401);
+    }
+    let shown = owner.get("/v1/agents/bot").expect(200).json();
+    assert_eq!(shown["active_tokens"], json!(1));
+    assert!(shown.get("last_used_at").is_none() && shown.get("token_expires_at").is_none(), "{shown}");
+}
+
+#[test]
+fn expired_tokens_do_not_count() {
+    // 92
+    let site = Site::start();
+    let owner = site.owner();
+    let old = site.agent(&owner, "bot", "proxy");
+    owner.post("/v1/agents/bot/rotate", &json!({"grace_seconds": 1})).expect(200);
+    let mut shown = json!(null);
+    eventually("the grace is over", || {
+        shown = owner.get("/v1/agents/bot").expect(200).json();
+        shown["active_tokens"] == json!(1)
+    });
+    assert_eq!(shown["tokens"].as_array().map(Vec::len), Some(1));
+    let answer = old.get_with("/discover", &[("X-Vault", "default")]);
+    assert_eq!(answer.refusal(), refused(401, "Session expired"));
 }
 
 #[test]

@@ -65,4 +65,5 @@ fn a_revoked_agent_is_unknown_at_its_next_call() {
     owner.delete("/v1/agents/bot").expect(200);
     let answer = agent.get_with("/discover", &fields);
     assert_eq!(answer.refusal(), refused(401, "Invalid or expired session"));
+    // The proxied request of 52 is in tests/agents.rs.
 }

@@ -11,6 +11,7 @@ mod credentials;
 mod discovery;
 mod golden;
 mod invites;
+mod logs;
 mod members;
 mod proposals;
 mod services;

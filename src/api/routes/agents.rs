@@ -1,4 +1,4 @@
-//! Agents, in the instance and in a vault.
+//! Agents in the instance (contract A.10); what they may do in a vault is in `grants`.
 
 use std::time::Duration;
 
@@ -6,13 +6,13 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::super::Call;
-use super::super::caller::{Actor, InVault};
+use super::super::caller::Actor;
 use super::super::refusal::{Refusal, Reply};
 use crate::http1::respond::Answer;
 use crate::store::Timestamp;
 use crate::store::accounts::InstanceRole;
-use crate::store::agents::{Agent, NewAgent, Outcome, Token};
-use crate::store::grants::{ActorKind, ActorRef};
+use crate::store::agents::{Agent, NewAgent, Outcome};
+use crate::store::rotation::Token;
 use crate::vault::scope::Role;
 use crate::vault::service::name;
 
@@ -189,71 +189,7 @@ pub(super) fn set_role(call: &Call<'_>, _: &Actor) -> Reply {
     Ok(Answer::json(200, &body))
 }
 
-pub(super) fn list_in_vault(call: &Call<'_>, inside: &InVault) -> Reply {
-    let agents: Vec<Value> = call
-        .store()
-        .vault_agents(&inside.vault.id)?
-        .iter()
-        .map(|grant| {
-            json!({
-                "name": grant.name,
-                "agent_id": grant.agent_id,
-                "vault_role": grant.role.as_str(),
-                "status": status(grant.is_active),
-            })
-        })
-        .collect();
-    Ok(Answer::json(200, &json!({"agents": agents})))
-}
-
-#[derive(Deserialize)]
-struct MemberForm {
-    name: Option<String>,
-    role: Option<String>,
-}
-
-pub(super) fn add_to_vault(call: &Call<'_>, inside: &InVault) -> Reply {
-    let form: MemberForm = call.request.json()?;
-    let role = vault_role(form.role.as_deref())?;
-    let agent = find(call, &form.name.unwrap_or_default())?;
-    if !agent.is_active {
-        return Err(Refusal::error(409, &format!("Agent {:?} is revoked", agent.name)));
-    }
-    if call.store().grant(&agent.id, &inside.vault.id)?.is_some() {
-        return Err(Refusal::error(409, &format!("Agent {:?} is already in this vault", agent.name)));
-    }
-    call.store().set_grant(&actor_of(&agent), &inside.vault.id, role, call.now)?;
-    let text = format!("Agent {:?} added to vault {:?} as {}", agent.name, inside.vault.name, role.as_str());
-    Ok(Answer::json(201, &json!({"message": text})))
-}
-
-pub(super) fn remove_from_vault(call: &Call<'_>, inside: &InVault) -> Reply {
-    let agent = find(call, call.param(1))?;
-    if !call.store().remove_grant(&agent.id, &inside.vault.id)? {
-        return Err(not_in_vault(&agent.name));
-    }
-    let text = format!("Agent {:?} removed from vault {:?}", agent.name, inside.vault.name);
-    Ok(Answer::json(200, &json!({"message": text})))
-}
-
-pub(super) fn set_role_in_vault(call: &Call<'_>, inside: &InVault) -> Reply {
-    let form: MemberForm = call.request.json()?;
-    if form.role.as_deref().is_none_or(str::is_empty) {
-        return Err(Refusal::error(400, "role is required"));
-    }
-    let role = vault_role(form.role.as_deref())?;
-    let agent = find(call, call.param(1))?;
-    let old = call.store().grant(&agent.id, &inside.vault.id)?.ok_or_else(|| not_in_vault(&agent.name))?;
-    call.store().set_grant(&actor_of(&agent), &inside.vault.id, role, call.now)?;
-    let body = json!({
-        "message": format!("Agent {:?} is now {}", agent.name, role.as_str()),
-        "old_role": old.as_str(),
-        "new_role": role.as_str(),
-    });
-    Ok(Answer::json(200, &body))
-}
-
-fn find(call: &Call<'_>, name: &str) -> Result<Agent, Refusal> {
+pub(super) fn find(call: &Call<'_>, name: &str) -> Result<Agent, Refusal> {
     call.store().agent(name, call.now)?.ok_or_else(|| not_found(name))
 }
 
@@ -298,7 +234,7 @@ fn instance_role(text: &str) -> Result<InstanceRole, Refusal> {
         .ok_or_else(|| Refusal::error(400, "role must be one of: owner, member, no-access"))
 }
 
-fn vault_role(text: Option<&str>) -> Result<Role, Refusal> {
+pub(super) fn vault_role(text: Option<&str>) -> Result<Role, Refusal> {
     match text.filter(|text| !text.is_empty()) {
         None => Ok(Role::Proxy),
         Some(text) => {
@@ -307,19 +243,11 @@ fn vault_role(text: Option<&str>) -> Result<Role, Refusal> {
     }
 }
 
-fn actor_of(agent: &Agent) -> ActorRef {
-    ActorRef { kind: ActorKind::Agent, id: agent.id.clone() }
-}
-
 fn not_found(name: &str) -> Refusal {
     Refusal::error(404, &format!("Agent {name:?} not found"))
 }
 
-fn not_in_vault(name: &str) -> Refusal {
-    Refusal::error(404, &format!("Agent {name:?} is not in this vault"))
-}
-
-fn status(is_active: bool) -> &'static str {
+pub(super) fn status(is_active: bool) -> &'static str {
     if is_active { "active" } else { "revoked" }
 }
 

@@ -3,9 +3,12 @@
 mod admin_proposals;
 mod agents;
 mod auth;
+mod catalog;
 mod credentials;
 mod discover;
 mod explain;
+mod grants;
+mod hosts;
 mod invites;
 mod logs;
 mod members;
@@ -31,6 +34,7 @@ pub(super) const TABLE: &[Route] = &[
     route("GET", "/health", Public(public::health)),
     route("GET", "/v1/status", Public(public::status)),
     route("GET", "/v1/mitm/ca.pem", Public(public::root_certificate)),
+    route("GET", "/v1/service-catalog", Ready(catalog::list)),
     route("GET", "/v1/skills/cli", Ready(public::skill)),
     route("GET", "/discover", Token(discover::discover)),
     route("POST", "/v1/auth/register", Public(auth::register::register)),
@@ -75,10 +79,11 @@ pub(super) const TABLE: &[Route] = &[
     route("DELETE", "/v1/vaults/{}/services/{}", Vault(Role::Admin, services::remove)),
     route("GET", "/v1/vaults/{}/explain", Vault(Role::Member, explain::explain)),
     route("GET", "/v1/vaults/{}/logs", Vault(Role::Member, logs::list)),
-    route("GET", "/v1/vaults/{}/agents", Vault(Role::Proxy, agents::list_in_vault)),
-    route("POST", "/v1/vaults/{}/agents", Vault(Role::Admin, agents::add_to_vault)),
-    route("DELETE", "/v1/vaults/{}/agents/{}", Vault(Role::Admin, agents::remove_from_vault)),
-    route("POST", "/v1/vaults/{}/agents/{}/role", Vault(Role::Admin, agents::set_role_in_vault)),
+    route("GET", "/v1/vaults/{}/discovered-hosts", Vault(Role::Member, hosts::discovered)),
+    route("GET", "/v1/vaults/{}/agents", Vault(Role::Proxy, grants::list)),
+    route("POST", "/v1/vaults/{}/agents", Vault(Role::Admin, grants::add)),
+    route("DELETE", "/v1/vaults/{}/agents/{}", Vault(Role::Admin, grants::remove)),
+    route("POST", "/v1/vaults/{}/agents/{}/role", Vault(Role::Admin, grants::set_role)),
     route("GET", "/v1/vaults/{}/users", Vault(Role::Proxy, members::list)),
     route("POST", "/v1/vaults/{}/users", Vault(Role::Admin, members::add)),
     route("DELETE", "/v1/vaults/{}/users/{}", Vault(Role::Admin, members::remove)),

@@ -1,30 +1,13 @@
-//! `agent`: the identities apps have, and their tokens.
+//! `agent`: the identities apps have. Their tokens are handed over in `issue`.
 
 use serde_json::{Value, json};
 
 use super::ask::{self, Consent};
 use super::broker::{Broker, Reach};
-use super::{
-    AS_JSON, Args, Flag, REACH, TOKEN_ONLY, Verb, WITHOUT_ASKING, World, encoded, list, output, text,
-};
+use super::{AS_JSON, Args, Flag, REACH, Verb, WITHOUT_ASKING, World, encoded, list, output, text};
 use crate::failure::{Exit, Failure};
 
 pub(in crate::cli) const VERBS: &[Verb] = &[
-    Verb {
-        words: &["agent", "create"],
-        usage: "NAME [flags]",
-        about: "Create an agent and show its token, once",
-        flags: &[
-            &[
-                Flag("--vault NAME[:ROLE]", "a vault it may use, as proxy, member or admin; may be repeated"),
-                Flag("--role ROLE", "what it may do in the instance: no-access, member or owner"),
-            ],
-            TOKEN_ONLY,
-            REACH,
-        ],
-        example: "agent-vault agent create checkout --vault shop:proxy --token-only > checkout-token",
-        run: create,
-    },
     Verb {
         words: &["agent", "list"],
         usage: "[flags]",
@@ -42,12 +25,20 @@ pub(in crate::cli) const VERBS: &[Verb] = &[
         run: info,
     },
     Verb {
-        words: &["agent", "rotate"],
-        usage: "NAME [flags]",
-        about: "Give an agent a new token; the old ones end at once",
-        flags: &[TOKEN_ONLY, REACH],
-        example: "agent-vault agent rotate checkout --token-only > checkout-token",
-        run: rotate,
+        words: &["agent", "rename"],
+        usage: "NAME NEW-NAME [flags]",
+        about: "Rename an agent; its token and its vaults stay",
+        flags: &[REACH],
+        example: "agent-vault agent rename checkout checkout-v2",
+        run: rename,
+    },
+    Verb {
+        words: &["agent", "set-role"],
+        usage: "NAME --role ROLE [flags]",
+        about: "Change what an agent may do in the instance",
+        flags: &[&[Flag("--role ROLE", "no-access, member or owner")], REACH],
+        example: "agent-vault agent set-role checkout --role member",
+        run: set_role,
     },
     Verb {
         words: &["agent", "revoke"],
@@ -67,51 +58,6 @@ pub(in crate::cli) const VERBS: &[Verb] = &[
     },
 ];
 
-fn create(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
-    let (reach, token_only) = (Reach::take(&mut args)?, args.flag("--token-only"));
-    let role = args.value("--role")?;
-    let vaults: Vec<Value> = args.values("--vault")?.iter().map(|grant| grant_of(grant)).collect();
-    let name = args.word("NAME")?;
-    args.finish()?;
-    let mut body = json!({ "name": name, "vaults": vaults });
-    if let Some(role) = role {
-        body["role"] = role.into();
-    }
-    let mut broker = Broker::as_person(world, &reach)?;
-    let reply = broker.post("/v1/agents", &body)?;
-    let answer = broker.json(&reply)?;
-    let token = token_of(&answer)?;
-    if token_only {
-        output::print(token)?;
-        return Ok(Exit::Success);
-    }
-    output::success(world, &format!("Created agent {name:?} (role {})", text(&answer, "role")))?;
-    let vault = list(&answer, "vaults").next().map(|grant| text(grant, "vault_name"));
-    show_token(broker.address(), token, vault.as_deref().unwrap_or("NAME"))?;
-    Ok(Exit::Success)
-}
-
-/// `name[:role]`; without a role the broker gives the least.
-pub(super) fn grant_of(text: &str) -> Value {
-    match text.split_once(':') {
-        Some((vault, role)) => json!({ "vault_name": vault, "vault_role": role }),
-        None => json!({ "vault_name": text }),
-    }
-}
-
-pub(super) fn token_of(answer: &Value) -> Result<&str, Failure> {
-    let token = answer.get("av_agent_token").and_then(Value::as_str).filter(|token| !token.is_empty());
-    token.ok_or_else(|| Failure::new("the broker's answer holds no token"))
-}
-
-/// The token and how to use it; it cannot be asked for again.
-fn show_token(address: &str, token: &str, vault: &str) -> Result<(), Failure> {
-    output::print(&format!(
-        "\nThe token is shown this once. Start the app with 'agent-vault run -- COMMAND' and\n\
-         \n  AGENT_VAULT_ADDR={address}\n  AGENT_VAULT_TOKEN={token}\n  AGENT_VAULT_VAULT={vault}\n"
-    ))
-}
-
 fn show_all(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
     let (reach, as_json) = (Reach::take(&mut args)?, args.flag("--json"));
     args.finish()?;
@@ -123,12 +69,23 @@ fn show_all(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
     }
     let answer = broker.json(&reply)?;
     let row = |agent: &Value| {
-        let columns = [text(agent, "name"), text(agent, "role"), text(agent, "status")];
-        columns.into_iter().chain([grants(agent), text(agent, "created_at")]).collect()
+        vec![
+            text(agent, "name"),
+            text(agent, "role"),
+            text(agent, "status"),
+            grants(agent),
+            moment(agent, "last_used_at"),
+            text(agent, "created_at"),
+        ]
     };
     let rows: Vec<Vec<String>> = list(&answer, "agents").map(row).collect();
-    output::print(&output::table(&["NAME", "ROLE", "STATUS", "VAULTS", "CREATED"], &rows))?;
+    output::print(&output::table(&["NAME", "ROLE", "STATUS", "VAULTS", "LAST USED", "CREATED"], &rows))?;
     Ok(Exit::Success)
+}
+
+/// A moment of an answer, for a table; a dash when it has not come.
+fn moment(object: &Value, key: &str) -> String {
+    Some(text(object, key)).filter(|moment| !moment.is_empty()).unwrap_or_else(|| "-".to_owned())
 }
 
 /// The vaults of an agent, a person or an invite, with the role in each.
@@ -167,24 +124,46 @@ fn info(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
             shown.push_str(&format!("{:15}{value}\n", format!("{label}:")));
         }
     }
+    shown.push_str(&tokens_table(&agent));
     output::print(&shown)?;
     Ok(Exit::Success)
 }
 
-fn rotate(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
-    let (reach, token_only) = (Reach::take(&mut args)?, args.flag("--token-only"));
+/// The agent's live tokens, newest first: which one is still in use shows which deployment has not rolled.
+fn tokens_table(agent: &Value) -> String {
+    let row = |token: &Value| {
+        vec![
+            text(token, "id"),
+            moment(token, "last_used_at"),
+            moment(token, "expires_at"),
+            text(token, "created_at"),
+        ]
+    };
+    let rows: Vec<Vec<String>> = list(agent, "tokens").map(row).collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    format!("\n{}", output::table(&["TOKEN", "LAST USED", "VALID UNTIL", "CREATED"], &rows))
+}
+
+fn rename(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
+    let reach = Reach::take(&mut args)?;
+    let (old, new) = (args.word("NAME")?, args.word("NEW-NAME")?);
+    args.finish()?;
+    let path = format!("{}/rename", path_of(&old));
+    Broker::as_person(world, &reach)?.post(&path, &json!({ "name": new }))?;
+    output::success(world, &format!("Renamed agent {old:?} to {new:?}"))?;
+    Ok(Exit::Success)
+}
+
+fn set_role(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
+    let (reach, role) = (Reach::take(&mut args)?, args.value("--role")?);
     let name = args.word("NAME")?;
     args.finish()?;
-    let mut broker = Broker::as_person(world, &reach)?;
-    let reply = broker.post(&format!("{}/rotate", path_of(&name)), &json!({}))?;
-    let answer = broker.json(&reply)?;
-    let token = token_of(&answer)?;
-    if token_only {
-        output::print(token)?;
-        return Ok(Exit::Success);
-    }
-    output::success(world, &format!("New token for agent {name:?}; its old ones have ended"))?;
-    show_token(broker.address(), token, "NAME")?;
+    let role = role.ok_or_else(|| Failure::usage("missing flag: --role"))?;
+    let path = format!("{}/role", path_of(&name));
+    Broker::as_person(world, &reach)?.post(&path, &json!({ "role": role }))?;
+    output::success(world, &format!("Agent {name:?} is {role} in the instance"))?;
     Ok(Exit::Success)
 }
 
@@ -212,19 +191,13 @@ fn delete(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
     Ok(Exit::Success)
 }
 
-fn path_of(name: &str) -> String {
+pub(super) fn path_of(name: &str) -> String {
     format!("/v1/agents/{}", encoded(name))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_grant_has_a_vault_and_perhaps_a_role() {
-        assert_eq!(grant_of("shop"), json!({"vault_name": "shop"}));
-        assert_eq!(grant_of("shop:member"), json!({"vault_name": "shop", "vault_role": "member"}));
-    }
 
     #[test]
     fn grants_are_shown_as_they_are_given() {

@@ -44,6 +44,14 @@ pub(in crate::cli) const VERBS: &[Verb] = &[
         run: set,
     },
     Verb {
+        words: &["vault", "credential", "usage"],
+        usage: "KEY [flags]",
+        about: "List the services that use a credential",
+        flags: &[AS_JSON, IN_VAULT, REACH],
+        example: "agent-vault vault credential usage STRIPE_KEY --vault shop",
+        run: usage,
+    },
+    Verb {
         words: &["vault", "credential", "delete"],
         usage: "KEY… [flags]",
         about: "Delete credentials",
@@ -97,6 +105,25 @@ fn get(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
         Some(value) => output::print(value)?,
         None => return Err(Failure::new(format!("the broker gave no value for credential {key:?}"))),
     }
+    Ok(Exit::Success)
+}
+
+fn usage(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
+    let (reach, vault) = (Reach::take(&mut args)?, args.value("--vault")?);
+    let as_json = args.flag("--json");
+    let key = args.word("KEY")?;
+    args.finish()?;
+    let (mut broker, vault) = Broker::for_vault(world, &reach, vault)?;
+    let path = format!("/v1/vaults/{}/services/credential-usage?key={}", encoded(&vault), encoded(&key));
+    let reply = broker.get(&path)?;
+    if as_json {
+        output::print_json(reply.body())?;
+        return Ok(Exit::Success);
+    }
+    let answer = broker.json(&reply)?;
+    let rows: Vec<Vec<String>> =
+        list(&answer, "services").map(|service| vec![text(service, "name"), text(service, "host")]).collect();
+    output::print(&output::table(&["NAME", "HOST"], &rows))?;
     Ok(Exit::Success)
 }
 

@@ -5,8 +5,9 @@
 
 use serde_json::{Value, json};
 
-use super::agent::{grant_of, grants};
+use super::agent::grants;
 use super::broker::{Broker, Reach};
+use super::issue::grant_of;
 use super::{AS_JSON, Args, Flag, PUBLIC_REACH, REACH, Verb, World, ask, auth, encoded, list, output, text};
 use crate::failure::{Exit, Failure};
 use crate::secret::Secret;

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::super::agent::token_of;
 use super::super::broker::Broker;
+use super::super::issue::token_of;
 use super::super::{encoded, output};
 use super::plan::{Call, Member, Step};
 use crate::client::state;
