@@ -14,11 +14,14 @@ use agent_vault::store::agents::{NewAgent, Outcome};
 use agent_vault::store::grants::{ActorKind, ActorRef};
 use agent_vault::store::logins::Device;
 use agent_vault::store::password::PasswordHash;
+use agent_vault::store::proposals::{NotApproved, Submission};
 use agent_vault::store::sessions::{Mint, Standing};
 use agent_vault::store::vaults::DEFAULT_ID;
 use agent_vault::store::{Error, Locked, Store, Timestamp};
 use agent_vault::vault::UnmatchedPolicy;
+use agent_vault::vault::proposal::{Draft, Inventory, Status};
 use agent_vault::vault::scope::{Directory, Role, ScopeError};
+use agent_vault::vault::service::InternalNames;
 
 /// A fresh state, and a way to open it as often as wanted.
 struct State(tempfile::TempDir);
@@ -164,6 +167,50 @@ fn deleting_credentials_is_all_or_nothing() {
     let keys = ["A".to_owned(), "B".to_owned()];
     assert_eq!(store.delete_credentials(DEFAULT_ID, &keys).expect("an answer"), Err("B".to_owned()));
     assert_eq!(store.credential_keys(DEFAULT_ID).expect("a list").len(), 1);
+}
+
+#[test]
+fn a_proposal_is_applied_whole_and_once() {
+    let state = State::new();
+    let stores = [state.open(), state.open()];
+    let draft = r#"{
+        "services": [{"action": "set", "name": "api", "host": "a.example.com", "auth": {"type": "bearer", "token": "KEY"}}],
+        "credentials": [{"action": "set", "key": "KEY", "value": "brought"}, {"action": "delete", "key": "OLD"}]
+    }"#;
+    let inventory = Inventory { services: &[], keys: &[], internal: InternalNames::Refused };
+    let (proposal, values) =
+        serde_json::from_str::<Draft>(draft).expect("a draft").check(&inventory).expect("a proposal");
+    set(&stores[0], DEFAULT_ID, "OLD", "v");
+    let submission = Submission { vault_id: DEFAULT_ID, by: None, proposal: &proposal, values: &values };
+    let (id, token) = stores[0].submit(&submission, now()).expect("an answer").expect("room for it");
+    let linked = stores[1].linked_proposal(&token).expect("an answer").expect("a proposal");
+    assert_eq!((linked.vault_id.as_str(), linked.stored.id), (DEFAULT_ID, id));
+
+    let foreign = BTreeMap::from([("OTHER".to_owned(), Secret::from("v"))]);
+    let refused = stores[0].approve_proposal(DEFAULT_ID, id, &foreign, now()).expect("an answer");
+    assert_eq!(refused, Err(NotApproved::Foreign("OTHER".to_owned())));
+    assert!(stores[0].services(DEFAULT_ID).expect("services").is_empty());
+
+    let outcomes: Vec<Result<(), NotApproved>> = thread::scope(|scope| {
+        let approve = |at: usize| {
+            let store = &stores[at % 2];
+            scope
+                .spawn(|| store.approve_proposal(DEFAULT_ID, id, &BTreeMap::new(), now()).expect("an answer"))
+        };
+        let racers: Vec<_> = (0..4).map(approve).collect();
+        racers.into_iter().map(|racer| racer.join().expect("an outcome")).collect()
+    });
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1, "{outcomes:?}");
+    let late = Err(NotApproved::NotPending(Status::Applied));
+    assert!(outcomes.iter().all(|outcome| outcome.is_ok() || *outcome == late), "{outcomes:?}");
+    for store in &stores {
+        store.catch_up().expect("caught up");
+        let names: Vec<String> =
+            store.services(DEFAULT_ID).expect("services").into_iter().map(|one| one.name).collect();
+        assert_eq!(names, ["api"]);
+        assert_eq!(store.credential(DEFAULT_ID, "KEY").expect("opens"), Some(Secret::from("brought")));
+        assert_eq!(store.credential(DEFAULT_ID, "OLD").expect("an answer"), None);
+    }
 }
 
 #[test]

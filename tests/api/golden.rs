@@ -145,6 +145,7 @@ fn every_success_has_its_golden_shape() {
     services(&mut golden, &owner);
     agents(&mut golden, &owner);
     people(&mut golden, &owner);
+    proposals(&mut golden, &owner);
     vaults(&mut golden, &owner);
 
     let routes: Vec<String> = api::routes().map(|(method, path)| format!("{method} {path}")).collect();
@@ -311,6 +312,33 @@ fn people(golden: &mut Golden<'_>, owner: &Caller) {
         &json!({"role": "no-access"}),
     );
     golden.keep(owner, "DELETE /v1/admin/users/{}", user, &Value::Null);
+}
+
+fn proposals(golden: &mut Golden<'_>, owner: &Caller) {
+    let minted = owner.post("/v1/sessions", &json!({"vault": "default"})).expect(200).json();
+    let scoped = golden.site.with_token(text(&minted, "token"));
+    let proposal = json!({
+        "services": [{"action": "set", "name": "crm", "host": "crm.example.com",
+            "auth": {"type": "bearer", "token": "CRM"}}],
+        "credentials": [{"action": "set", "key": "CRM", "description": "CRM key", "value": "brought"}],
+        "message": "contacts", "user_message": "I need to read contacts",
+    });
+    let (own, reviewed) = ("/v1/proposals", "/v1/admin/proposals");
+    let made = golden.keep(&scoped, &format!("POST {own}"), own, &proposal).json();
+    golden.keep(&scoped, &format!("GET {own}"), own, &Value::Null);
+    golden.keep(&scoped, &format!("GET {own}/{{}}"), "/v1/proposals/1", &Value::Null);
+    let nobody = golden.site.nobody();
+    let (_, token) = text(&made, "approval_url").split_once("?token=").expect("a token");
+    let details = format!("{own}/approve-details?id=1&token={token}");
+    golden.keep(&nobody, &format!("GET {own}/approve-details"), &details, &Value::Null);
+    golden.keep(&nobody, "GET /approve/{}", "/approve/1", &Value::Null);
+    scoped.post(own, &proposal).expect(201);
+    let reject = (format!("POST {reviewed}/{{}}/reject"), "/v1/admin/proposals/2/reject");
+    golden.keep(owner, &reject.0, reject.1, &json!({"reason": "one is enough"}));
+    golden.keep(owner, &format!("GET {reviewed}"), reviewed, &Value::Null);
+    golden.keep(owner, &format!("GET {reviewed}/{{}}"), "/v1/admin/proposals/2", &Value::Null);
+    let approve = (format!("POST {reviewed}/{{}}/approve"), "/v1/admin/proposals/1/approve");
+    golden.keep(owner, &approve.0, approve.1, &json!({"credentials": {}}));
 }
 
 fn vaults(golden: &mut Golden<'_>, owner: &Caller) {

@@ -174,8 +174,8 @@ fn details(call: &Call<'_>, linked: &Linked) -> Result<Value, Refusal> {
 pub(super) fn approval_page(call: &Call<'_>) -> Reply {
     let id = number(call).map_err(|_| Refusal::error(404, "Not found"))?;
     let text = format!(
-        "Proposal {id} waits for approval. Whoever is a member or admin of its vault can look at it and\n\
-         decide, logged in with 'agent-vault auth login':\n\n  \
+        "An agent asks for proposal {id} to be approved. A member or admin of its vault, logged in with\n\
+         'agent-vault auth login', looks at it and decides with\n\n  \
          agent-vault vault proposal approve {id}\n\n\
          Add --vault NAME if it is not in the vault in use."
     );

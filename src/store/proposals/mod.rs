@@ -291,3 +291,63 @@ impl FromSql for Status {
         Self::parse(value.as_str()?).ok_or(FromSqlError::InvalidType)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::scratch;
+    use crate::store::vaults::DEFAULT_ID;
+    use crate::vault::proposal::{Draft, Inventory};
+    use crate::vault::service::InternalNames;
+
+    fn submit(store: &Store) -> u32 {
+        let draft = r#"{"credentials": [{"action": "set", "key": "KEY", "value": "brought"}]}"#;
+        let draft: Draft = serde_json::from_str(draft).unwrap();
+        let inventory = Inventory { services: &[], keys: &[], internal: InternalNames::Refused };
+        let (proposal, values) = draft.check(&inventory).unwrap();
+        let submission = Submission { vault_id: DEFAULT_ID, by: None, proposal: &proposal, values: &values };
+        store.submit(&submission, Timestamp::now()).unwrap().unwrap().0
+    }
+
+    fn approve(store: &Store, id: u32) -> Result<Result<(), NotApproved>, Error> {
+        store.approve_proposal(DEFAULT_ID, id, &BTreeMap::new(), Timestamp::now())
+    }
+
+    fn values_kept(store: &Store) -> u32 {
+        let count = "SELECT COUNT(*) FROM proposal_credentials";
+        store.read(|connection| Ok(connection.query_row(count, [], |row| row.get(0))?)).unwrap()
+    }
+
+    #[test]
+    fn a_value_opens_in_its_own_proposal_only() {
+        let (_dir, store) = scratch();
+        let (first, second) = (submit(&store), submit(&store));
+        store
+            .change(Stale::Nothing, |transaction| {
+                transaction.execute("DELETE FROM proposal_credentials WHERE proposal_id = ?1", [second])?;
+                transaction.execute("UPDATE proposal_credentials SET proposal_id = ?1", [second])?;
+                Ok(())
+            })
+            .unwrap();
+        assert!(matches!(approve(&store, second), Err(Error::Unsealable)));
+        assert_eq!(approve(&store, first).unwrap(), Err(NotApproved::Missing("KEY".to_owned())));
+        assert!(store.credential(DEFAULT_ID, "KEY").unwrap().is_none());
+    }
+
+    #[test]
+    fn a_value_is_gone_when_its_proposal_is_decided() {
+        let (_dir, store) = scratch();
+        let (applied, rejected, expired) = (submit(&store), submit(&store), submit(&store));
+        assert_eq!(values_kept(&store), 3);
+        approve(&store, applied).unwrap().unwrap();
+        assert_eq!(store.credential(DEFAULT_ID, "KEY").unwrap(), Some(Secret::from("brought")));
+        store.reject_proposal(DEFAULT_ID, rejected, "", Timestamp::now()).unwrap().unwrap();
+        assert_eq!(values_kept(&store), 1);
+        store.expire_proposals(Timestamp::now().plus(LIFE)).unwrap();
+        assert_eq!(values_kept(&store), 1);
+        store.expire_proposals(Timestamp::now().plus(LIFE + Duration::from_secs(60))).unwrap();
+        assert_eq!(values_kept(&store), 0);
+        let status = store.proposal(DEFAULT_ID, expired).unwrap().unwrap().status;
+        assert_eq!(status, Status::Expired);
+    }
+}
