@@ -19,12 +19,12 @@ use crate::support::eventually;
 const SERVICE: &str = "/v1/vaults/default/services";
 
 /// Calls whose answers are kept, by the route they belong to.
-struct Golden<'s> {
-    site: &'s Site,
+struct Golden {
+    site: Site,
     kept: BTreeMap<String, String>,
 }
 
-impl Golden<'_> {
+impl Golden {
     /// Calls as somebody and keeps the answer; gives it back for what comes next.
     #[track_caller]
     fn keep(&mut self, caller: &Caller, route: &str, path: &str, body: &Value) -> Answer {
@@ -139,7 +139,7 @@ fn file_of(route: &str) -> String {
 #[test]
 fn every_success_has_its_golden_shape() {
     let site = Site::start_with(&[], &[("AGENT_VAULT_RATELIMIT_PROFILE", "off")]);
-    let mut golden = Golden { site: &site, kept: BTreeMap::new() };
+    let mut golden = Golden { site, kept: BTreeMap::new() };
     let owner = public(&mut golden);
     credentials(&mut golden, &owner);
     services(&mut golden, &owner);
@@ -182,7 +182,7 @@ fn compare(kept: &BTreeMap<String, String>) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-fn public(golden: &mut Golden<'_>) -> Caller {
+fn public(golden: &mut Golden) -> Caller {
     let nobody = golden.site.nobody();
     for path in ["/health", "/v1/status", "/v1/mitm/ca.pem"] {
         golden.keep(&nobody, &format!("GET {path}"), path, &Value::Null);
@@ -199,7 +199,7 @@ fn public(golden: &mut Golden<'_>) -> Caller {
     owner
 }
 
-fn credentials(golden: &mut Golden<'_>, owner: &Caller) {
+fn credentials(golden: &mut Golden, owner: &Caller) {
     let set = json!({"vault": "default", "credentials": {"KEY": "value", "OTHER": ""}});
     golden.keep(owner, "POST /v1/credentials", "/v1/credentials", &set);
     let client = json!({
@@ -216,7 +216,7 @@ fn credentials(golden: &mut Golden<'_>, owner: &Caller) {
     golden.keep(owner, "DELETE /v1/credentials", "/v1/credentials", &one);
 }
 
-fn services(golden: &mut Golden<'_>, owner: &Caller) {
+fn services(golden: &mut Golden, owner: &Caller) {
     let one = json!({"services": [
         {"name": "api", "host": "api.example.com:8443/v1/*", "auth": {"type": "bearer", "token": "KEY"},
          "substitutions": [{"key": "KEY", "placeholder": "__key__", "in": ["path"]}]},
@@ -241,10 +241,10 @@ fn services(golden: &mut Golden<'_>, owner: &Caller) {
     golden.keep(owner, "DELETE /v1/sessions/{}", &format!("/v1/sessions/{id}?vault=default"), &Value::Null);
 }
 
-fn agents(golden: &mut Golden<'_>, owner: &Caller) {
+fn agents(golden: &mut Golden, owner: &Caller) {
     let vaults = json!([{"vault_name": "default", "vault_role": "proxy"}]);
     let made = golden.keep(owner, "POST /v1/agents", "/v1/agents", &json!({"name": "bot", "vaults": vaults}));
-    one_request_through_the_proxy(golden.site, text(&made.json(), "av_agent_token"));
+    one_request_through_the_proxy(&golden.site, text(&made.json(), "av_agent_token"));
     eventually("the request's row", || owner.get("/v1/vaults/default/logs").body.contains("\"id\":"));
     golden.keep(owner, "GET /v1/vaults/{}/logs", "/v1/vaults/default/logs", &Value::Null);
     golden.keep(owner, "GET /v1/agents", "/v1/agents", &Value::Null);
@@ -273,7 +273,7 @@ fn one_request_through_the_proxy(site: &Site, token: &str) {
     stream.read_to_string(&mut answer).expect("an answer");
 }
 
-fn people(golden: &mut Golden<'_>, owner: &Caller) {
+fn people(golden: &mut Golden, owner: &Caller) {
     let invites = "/v1/users/invites";
     let vaults = json!([{"vault_name": "default", "vault_role": "member"}]);
     let guest = json!({"email": "guest@example.test", "vaults": vaults});
@@ -291,6 +291,7 @@ fn people(golden: &mut Golden<'_>, owner: &Caller) {
     let password = json!({"password": PASSWORD});
     golden.keep(&nobody, &format!("POST {invites}/{{}}/accept"), &format!("{taken}/accept"), &password);
 
+    accounts(golden);
     golden.keep(owner, "GET /v1/users", "/v1/users", &Value::Null);
     golden.keep(owner, "GET /v1/admin/users/{}", "/v1/admin/users/me", &Value::Null);
     let (list, member) = ("/v1/vaults/{}/users", "/v1/vaults/default/users/member@example.test");
@@ -341,7 +342,39 @@ fn proposals(golden: &mut Golden<'_>, owner: &Caller) {
     golden.keep(owner, &approve.0, approve.1, &json!({"credentials": {}}));
 }
 
-fn vaults(golden: &mut Golden<'_>, owner: &Caller) {
+/// A person signs up, forgets the password, changes the new one and leaves.
+fn accounts(golden: &mut Golden) {
+    const PERSON: &str = "person@example.test";
+    let nobody = golden.site.nobody();
+    let post = |golden: &mut Golden, caller: &Caller, path: &str, body: &Value| {
+        golden.keep(caller, &format!("POST {path}"), path, body)
+    };
+    nobody.post("/v1/auth/register", &json!({"email": PERSON, "password": PASSWORD})).expect(201);
+    let email = json!({"email": PERSON});
+    post(golden, &nobody, "/v1/auth/resend-verification", &email);
+    let code = golden.site.code("Verification", PERSON);
+    post(golden, &nobody, "/v1/auth/verify", &json!({"email": PERSON, "code": code}));
+    post(golden, &nobody, "/v1/auth/forgot-password", &email);
+    let code = golden.site.code("Password reset", PERSON);
+    let reset = json!({"email": PERSON, "code": code, "new_password": "another password"});
+    post(golden, &nobody, "/v1/auth/reset-password", &reset);
+    let login = json!({"email": PERSON, "password": "another password", "device_label": "desk"});
+    let login = nobody.post("/v1/auth/login", &login).expect(200).json();
+    let person = golden.site.with_token(text(&login, "token"));
+    let change = json!({"current_password": "another password", "new_password": PASSWORD});
+    let changed = post(golden, &person, "/v1/auth/change-password", &change).json();
+    let person = golden.site.with_token(text(&changed, "token"));
+    let list = "/v1/auth/sessions";
+    let listed = golden.keep(&person, &format!("GET {list}"), list, &Value::Null).json();
+    let own = format!("{list}/{}", text(&listed["sessions"][0], "id"));
+    golden.keep(&person, &format!("DELETE {list}/{{}}"), &own, &Value::Null);
+    let login =
+        nobody.post("/v1/auth/login", &json!({"email": PERSON, "password": PASSWORD})).expect(200).json();
+    let person = golden.site.with_token(text(&login, "token"));
+    golden.keep(&person, "DELETE /v1/auth/account", "/v1/auth/account", &Value::Null);
+}
+
+fn vaults(golden: &mut Golden, owner: &Caller) {
     golden.keep(owner, "POST /v1/vaults", "/v1/vaults", &json!({"name": "shop"}));
     let maker = golden.site.agent(owner, "maker", "proxy");
     owner.post("/v1/vaults/default/agents/maker/role", &json!({"role": "admin"})).expect(200);

@@ -22,7 +22,7 @@ impl Site {
 
     /// Waits for the next code of this kind that the broker prints for the address.
     #[track_caller]
-    fn code(&mut self, kind: &str, email: &str) -> String {
+    pub(crate) fn code(&mut self, kind: &str, email: &str) -> String {
         let code = self.process.line_after(&format!("{kind} code for {email}: "));
         assert!(code.len() == 6 && code.bytes().all(|b| b.is_ascii_digit()), "{code:?}");
         code
