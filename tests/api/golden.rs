@@ -144,6 +144,7 @@ fn every_success_has_its_golden_shape() {
     credentials(&mut golden, &owner);
     services(&mut golden, &owner);
     agents(&mut golden, &owner);
+    accounts(&mut golden);
     people(&mut golden, &owner);
     proposals(&mut golden, &owner);
     vaults(&mut golden, &owner);
@@ -315,7 +316,7 @@ fn people(golden: &mut Golden, owner: &Caller) {
     golden.keep(owner, "DELETE /v1/admin/users/{}", user, &Value::Null);
 }
 
-fn proposals(golden: &mut Golden<'_>, owner: &Caller) {
+fn proposals(golden: &mut Golden, owner: &Caller) {
     let minted = owner.post("/v1/sessions", &json!({"vault": "default"})).expect(200).json();
     let scoped = golden.site.with_token(text(&minted, "token"));
     let proposal = json!({
