@@ -144,7 +144,6 @@ fn every_success_has_its_golden_shape() {
     credentials(&mut golden, &owner);
     services(&mut golden, &owner);
     agents(&mut golden, &owner);
-    accounts(&mut golden);
     people(&mut golden, &owner);
     proposals(&mut golden, &owner);
     vaults(&mut golden, &owner);
