@@ -209,6 +209,15 @@ fn an_invite_can_stay_off_the_command_line() {
     refused(&ended, 1, "This invite was revoked. Ask for another one.");
     let ended = run(&mut broker.operator(&["user", "invite", "revoke", SECRET]), b"");
     refused(&ended, 2, "this is no invite: give its link, or the token at its end (av_uinv_…)");
+
+    // Who looks after invites needs no link.
+    broker.cli(&["user", "invite", "eve@example.test", "--link-only"]);
+    let again = broker.cli(&["user", "invite", "resend", "eve@example.test", "--link-only"]).stdout;
+    assert!(again.contains("/invite/av_uinv_"), "{again}");
+    broker.cli(&["user", "invite", "revoke", "eve@example.test"]);
+    let desk = Desk(TempDir::new());
+    let ended = desk.feed(&["auth", "accept-invite", &again, "--password-stdin"], PASSWORD);
+    refused(&ended, 1, "This invite was revoked. Ask for another one.");
 }
 
 #[test]

@@ -157,6 +157,20 @@ impl Store {
         self.read(|connection| find(connection, token, now))
     }
 
+    /// The invite that waits for an answer of this address.
+    pub fn pending_invite(&self, email: &str, now: Timestamp) -> Result<Option<Invite>, Error> {
+        self.read(|connection| {
+            let invite = connection
+                .prepare_cached(
+                    "SELECT id, email, role, status, created_by, created_at, expires_at
+                     FROM user_invites WHERE email = ?1 AND status = 'pending' AND expires_at >= ?2",
+                )?
+                .query_row((email, now), |row| invite_from(row, now))
+                .optional()?;
+            invite.map(|invite| with_vaults(connection, invite)).transpose()
+        })
+    }
+
     /// Ends a pending invite; whether it was one.
     pub fn revoke_invite(&self, id: &str, now: Timestamp) -> Result<bool, Error> {
         self.change(Stale::Nothing, |transaction| close(transaction, id, Status::Revoked, now))

@@ -195,6 +195,28 @@ fn an_invite_is_seen_and_ended_by_those_it_concerns() {
     assert_eq!(late.refusal(), refused(409, "The invite is accepted"));
 }
 
+/// Beyond the contract: the link is shown once, and the invite must not be out of reach when it is lost.
+#[test]
+fn an_invite_whose_link_is_lost_is_named_by_its_address() {
+    let site = Site::start();
+    let owner = site.owner();
+    let other = site.person(&owner, "other@example.test", "member", &json!([]));
+    let lost = invite(&owner, &json!({"email": GUEST}));
+    let unknown = refused(404, "Invite not found");
+    assert_eq!(other.delete(&path(GUEST, "")).refusal(), unknown);
+    assert_eq!(other.post(&path(GUEST, "/reinvite"), &json!({})).refusal(), unknown);
+    let again = owner.post(&path("Guest%40example.test", "/reinvite"), &json!({})).expect(201).json();
+    accept(&site, token_in(&lost)).expect(410);
+    owner.delete(&path(GUEST, "")).expect(200);
+    accept(&site, token_in(&again)).expect(410);
+    assert_eq!(owner.delete(&path(GUEST, "")).refusal(), unknown);
+    // An address is no key to an invite: who takes it up has the link.
+    let made = invite(&owner, &json!({"email": GUEST}));
+    assert_eq!(site.nobody().get(&path(GUEST, "/details")).refusal(), unknown);
+    assert_eq!(accept(&site, GUEST).refusal(), unknown);
+    accept(&site, token_in(&made)).expect(200);
+}
+
 #[test]
 fn a_demoted_owner_makes_no_owners_of_what_waits() {
     let site = Site::start();

@@ -221,10 +221,16 @@ fn find(call: &Call<'_>, token: &Secret) -> Result<Invite, Refusal> {
     call.store().invite(token, call.now)?.ok_or_else(unknown)
 }
 
-/// An invite is managed by owners, by whoever made it, and by the admins of its vaults.
+/// An invite is managed by owners, by whoever made it, and by the admins of its vaults. Who has lost the
+/// link names the address; to everybody else no invite of that address exists.
 fn find_manageable(call: &Call<'_>, actor: &Actor) -> Result<Invite, Refusal> {
+    let administered = administered(call, actor)?;
+    if let Some(email) = normal_email(call.param(0)) {
+        let invite = call.store().pending_invite(&email, call.now)?;
+        return invite.filter(|invite| is_concerned(actor, &administered, invite)).ok_or_else(unknown);
+    }
     let invite = find(call, &Secret::from(call.param(0)))?;
-    if !is_concerned(actor, &administered(call, actor)?, &invite) {
+    if !is_concerned(actor, &administered, &invite) {
         let text = "Only the invite's creator, an admin of its vaults or an instance owner can do this";
         return Err(Refusal::error(403, text));
     }

@@ -1,7 +1,7 @@
 //! `user invite` and `auth accept-invite`: both ends of an invite's link.
 //!
 //! A command that is given an invite takes its link, the token in it, or `-` for either on stdin: whoever
-//! reads it off a command line could use it first.
+//! reads it off a command line could use it first. Those who look after invites may name the address.
 
 use serde_json::{Value, json};
 
@@ -47,18 +47,18 @@ pub(in crate::cli) const VERBS: &[Verb] = &[
     },
     Verb {
         words: &["user", "invite", "revoke"],
-        usage: "LINK|TOKEN|- [flags]",
-        about: "End an invite; its whole link or token is needed",
+        usage: "EMAIL|LINK|TOKEN|- [flags]",
+        about: "End an invite",
         flags: &[REACH],
-        example: "agent-vault user invite revoke - < invite-link",
+        example: "agent-vault user invite revoke ann@example.com",
         run: revoke,
     },
     Verb {
         words: &["user", "invite", "resend"],
-        usage: "LINK|TOKEN|- [flags]",
+        usage: "EMAIL|LINK|TOKEN|- [flags]",
         about: "End an invite's link and show another one for it, once",
         flags: &[LINK_ONLY, REACH],
-        example: "agent-vault user invite resend - < invite-link",
+        example: "agent-vault user invite resend ann@example.com --link-only > invite-link",
         run: resend,
     },
     Verb {
@@ -110,9 +110,17 @@ impl Link {
         Ok((Self::parse(line)?, Some(rest.into())))
     }
 
-    fn path(&self, verb: &str) -> String {
-        format!("/v1/users/invites/{}{verb}", encoded(self.token.expose_str().unwrap_or_default()))
+    fn path(&self) -> String {
+        format!("/v1/users/invites/{}", encoded(self.token.expose_str().unwrap_or_default()))
     }
+}
+
+/// Where the invite is that a word names by its address or its link.
+fn path_of(word: &str) -> Result<String, Failure> {
+    if word.contains('@') && !word.contains('/') {
+        return Ok(format!("/v1/users/invites/{}", encoded(word)));
+    }
+    Ok(Link::take(word)?.0.path())
 }
 
 fn create(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
@@ -155,21 +163,19 @@ fn show_all(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
 
 fn revoke(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
     let reach = Reach::take(&mut args)?;
-    let word = args.word("LINK")?;
+    let word = args.word("EMAIL")?;
     args.finish()?;
-    let (link, _) = Link::take(&word)?;
-    Broker::as_person(world, &reach)?.delete(&link.path(""), None)?;
+    Broker::as_person(world, &reach)?.delete(&path_of(&word)?, None)?;
     output::success(world, "Invite revoked")?;
     Ok(Exit::Success)
 }
 
 fn resend(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
     let (reach, link_only) = (Reach::take(&mut args)?, args.flag("--link-only"));
-    let word = args.word("LINK")?;
+    let word = args.word("EMAIL")?;
     args.finish()?;
-    let (link, _) = Link::take(&word)?;
     let mut broker = Broker::as_person(world, &reach)?;
-    let reply = broker.post(&link.path("/reinvite"), &json!({}))?;
+    let reply = broker.post(&format!("{}/reinvite", path_of(&word)?), &json!({}))?;
     let answer = broker.json(&reply)?;
     let done = format!("Invited {} again; the old link has ended", text(&answer, "email"));
     show_link(world, &answer, link_only, &done)
@@ -202,7 +208,7 @@ fn accept(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
     args.finish()?;
     let (link, rest) = Link::take(&word)?;
     let mut broker = Broker::as_nobody(world, &reach.or_address(link.address.clone()))?;
-    let reply = broker.get(&link.path("/details"))?;
+    let reply = broker.get(&format!("{}/details", link.path()))?;
     let details = broker.json(&reply)?;
     if details.get("error").is_some() {
         return Err(Failure::new(text(&details, "error_message")));
@@ -224,7 +230,7 @@ fn accept(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
         };
         body["password"] = auth::text_of(&password)?.into();
     }
-    let reply = broker.post(&link.path("/accept"), &body)?;
+    let reply = broker.post(&format!("{}/accept", link.path()), &body)?;
     let answer = broker.json(&reply)?;
     output::success(world, &format!("{}: {}", text(&answer, "email"), text(&answer, "message")))?;
     Ok(Exit::Success)
