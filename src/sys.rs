@@ -5,9 +5,12 @@
 
 pub mod environ;
 pub mod harden;
+pub mod launch;
 pub mod pipe;
 pub mod process;
 pub mod prompt;
 pub mod ready;
+pub mod rights;
 pub mod signals;
+mod startup;
 pub mod terminal;

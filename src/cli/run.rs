@@ -4,6 +4,8 @@
 //! `AGENT_VAULT_…` twin, since task definitions speak in variables; a flag wins over its twin. The token
 //! has no flag: anyone may read a command line.
 
+mod supervision;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -11,7 +13,7 @@ use super::duration::duration;
 use super::{Args, World};
 use crate::client::ProxyVars;
 use crate::entry::preflight::{Asked, Mode, Reach};
-use crate::entry::{self, BrokerPlan, Plan, Supervision, Surroundings, Way};
+use crate::entry::{self, BrokerPlan, Plan, Surroundings, Way};
 use crate::failure::{Exit, Failure};
 
 /// Flags that mean something under container isolation only: name, and whether a value follows.
@@ -43,6 +45,19 @@ Flags, each with a variable of the same meaning:
   --ca-dir DIR          where the CA files go (AGENT_VAULT_CA_DIR)
   --no-proxy HOSTS      hosts to reach directly, comma-separated (AGENT_VAULT_NO_PROXY)
   --stop-timeout 10s    kill the command this long after it was asked to stop (AGENT_VAULT_STOP_TIMEOUT)
+  --signal-mode MODE    pass signals to the command's process group or to the child alone: group, child
+                        (AGENT_VAULT_SIGNAL_MODE)
+  --job-mode MODE       start it in a process group or session of its own, or in ours: auto, group, session,
+                        shared (AGENT_VAULT_JOB_MODE)
+  --rewrite 15:3        pass a signal on as another, or as 0 not at all (AGENT_VAULT_REWRITE)
+  --exit-code-map 143:0
+                        end with another code than the command's (AGENT_VAULT_EXIT_CODE_MAP)
+  --kill-with-parent SIGNAL
+                        be sent this signal when our parent ends (AGENT_VAULT_KILL_WITH_PARENT)
+  --user UID[:GID]      run the command as another user, without supplementary groups (AGENT_VAULT_USER)
+  --drop-capabilities   run it without capabilities (AGENT_VAULT_DROP_CAPABILITIES)
+  --no-new-privs        let it gain none from set-user-ID files; implied by the two above
+                        (AGENT_VAULT_NO_NEW_PRIVS)
   --direct              replace this process with the command, which then holds the real token (AGENT_VAULT_DIRECT)
   --isolation MODE      host (AGENT_VAULT_ISOLATION)
   --image REF, --mount SRC:DST[:ro|rw], --keep, --no-firewall, --home-volume-shared, --share-agent-dir
@@ -61,7 +76,7 @@ fn plan(world: &World<'_>, args: Args) -> Result<Plan, Failure> {
     let broker_ca = read("--broker-ca", "AGENT_VAULT_BROKER_CA")?;
     let no_proxy = read("--no-proxy", "AGENT_VAULT_NO_PROXY")?;
     let wait = read("--wait", "AGENT_VAULT_WAIT")?;
-    let stop_timeout = read("--stop-timeout", "AGENT_VAULT_STOP_TIMEOUT")?;
+    let supervision = supervision::read(world, &mut args)?;
     let asked = Asked {
         vault: args.value("--vault")?,
         address: args.value("--address")?,
@@ -92,7 +107,7 @@ fn plan(world: &World<'_>, args: Args) -> Result<Plan, Failure> {
             ca_dir: ca_dir.map(PathBuf::from),
             no_proxy: no_proxy.as_deref().map(hosts).unwrap_or_default(),
         },
-        supervision: Supervision { stop_timeout: duration("--stop-timeout", stop_timeout)? },
+        supervision,
         health_name: world.var("AGENT_VAULT_HEALTH_NAME"),
     })
 }

@@ -7,9 +7,9 @@ use std::thread;
 
 use super::{cannot, child};
 use crate::failure::{Exit, Failure};
-use crate::sys::process::Inherited;
+use crate::sys::launch::Inherited;
 use crate::sys::ready::{self, Watch};
-use crate::sys::signals::{Signal, Signals};
+use crate::sys::signals::{Mask, Signal, Signals};
 use crate::sys::{environ, harden};
 
 /// The process `run` was started in.
@@ -21,14 +21,18 @@ pub(super) struct Host {
 
 impl Host {
     /// Remembers what the child shall have, then protects this process and blocks signals: every thread
-    /// that is started later inherits that.
-    pub(super) fn take_over() -> io::Result<Self> {
+    /// that is started later inherits that. `with_parent` is what shall arrive when the parent ends.
+    pub(super) fn take_over(with_parent: Option<Signal>) -> io::Result<Self> {
+        let parent = harden::parent_process();
         let inherited = Inherited::capture()?;
         let environment = environ::read();
         environ::overwrite(&["AGENT_VAULT_TOKEN"]);
         harden::protect()?;
         harden::raise_descriptor_limit()?;
-        Ok(Self { inherited, environment, signals: Signals::block()? })
+        let signals = Signals::block(Mask::ALL)?;
+        // Once it can be received.
+        with_parent.map_or(Ok(()), |signal| harden::end_with(parent, signal))?;
+        Ok(Self { inherited, environment, signals })
     }
 
     pub(super) fn variable(&self, name: &str) -> Option<&OsStr> {
@@ -39,7 +43,7 @@ impl Host {
 /// Does blocking work on a thread of its own, so that a signal can end the wait: signals are blocked, and
 /// process 1 would not even die of one.
 pub(super) fn interruptible<T: Send + 'static>(
-    signals: &Signals,
+    host: &Host,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Failure> {
     let (done, at_the_end) = io::pipe().map_err(cannot("make a pipe"))?;
@@ -52,10 +56,13 @@ pub(super) fn interruptible<T: Send + 'static>(
         })
         .map_err(cannot("start a thread"))?;
     loop {
-        let watches = [Watch::new(done.as_fd()).readable(true), Watch::new(signals.as_fd()).readable(true)];
+        let watches =
+            [Watch::new(done.as_fd()).readable(true), Watch::new(host.signals.as_fd()).readable(true)];
         let found = ready::wait(&watches, None).map_err(cannot("wait for the broker"))?;
-        while let Some(signal) = signals.next().map_err(cannot("read signals"))? {
-            if [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM].contains(&signal) {
+        while let Some(arrived) = host.signals.next().map_err(cannot("read signals"))? {
+            let signal = arrived.signal;
+            let asks = [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM].contains(&signal);
+            if asks && !host.inherited.ignores(signal) {
                 let code = u8::try_from(128 + signal.number()).unwrap_or(u8::MAX);
                 return Err(Failure::new(format!("stopped by {signal} before the command was started"))
                     .with_exit(Exit::Child(code)));

@@ -8,9 +8,11 @@ pub mod admin;
 mod child;
 mod front;
 mod host;
+mod job;
 pub mod preflight;
 mod relay;
 mod skills;
+pub mod supervision;
 mod supervisor;
 pub mod token;
 mod trust;
@@ -19,7 +21,6 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use crate::authority::Authority;
 use crate::failure::{Exit, Failure};
@@ -27,12 +28,14 @@ use crate::health::Beacon;
 use crate::log_event;
 use crate::net::reactor::{Limits, Reactor};
 use crate::sys::harden;
-use crate::sys::process::Program;
-use crate::sys::terminal::Terminal;
+use crate::sys::launch::Program;
+use crate::sys::rights;
 use front::Front;
 use host::{Host, interruptible};
+use job::Job;
 use preflight::{Broker, Mode, Reach};
 use skills::Skill;
+use supervision::Supervision;
 use supervisor::Supervisor;
 use trust::{Lifetime, TrustFiles};
 
@@ -76,13 +79,6 @@ pub struct Surroundings {
     pub no_proxy: Vec<String>,
 }
 
-/// How the child is looked after.
-#[derive(Debug)]
-pub struct Supervision {
-    /// How long after being asked to end the child is killed; without it the runtime decides.
-    pub stop_timeout: Option<Duration>,
-}
-
 /// A failure of ours exits with a code that no ordinary command uses (design 7).
 pub fn own_exit(failure: Failure) -> Failure {
     match failure.exit() {
@@ -93,12 +89,14 @@ pub fn own_exit(failure: Failure) -> Failure {
 
 /// Carries out a run, to the exit code.
 pub fn run(plan: &Plan) -> Result<Exit, Failure> {
-    let host = Host::take_over().map_err(|error| Failure::new(format!("preparing the process: {error}")))?;
+    let host = Host::take_over(plan.supervision.kill_with_parent)
+        .map_err(|error| Failure::new(format!("preparing the process: {error}")))?;
+    may_take_on(&plan.supervision)?;
     let word = plan.command[0].clone();
     let file = child::resolve(&word, host.variable("PATH"))?;
     let BrokerPlan { mode, mut reach, broker_ca, way } = plan.broker.clone();
     reach.broker_ca = broker_ca.as_deref().map(read_broker_ca).transpose()?;
-    let broker = interruptible(&host.signals, move || preflight::reach(mode, &reach))??;
+    let broker = interruptible(&host, move || preflight::reach(mode, &reach))??;
     match way {
         Way::Direct => become_child(host, plan, &file, &broker),
         Way::Relay => supervise(host, plan, &file, Front::relay(broker)?),
@@ -121,7 +119,7 @@ fn become_child(host: Host, plan: &Plan, file: &Path, broker: &Broker) -> Result
     let word = &plan.command[0];
     let program = program(file, &plan.command, &environment)?;
     announce(&broker.proxy, word, &environment);
-    Err(child::not_started(word, &program.exec(host.inherited)))
+    Err(child::not_started(word, &program.exec(&host.inherited, plan.supervision.rights)))
 }
 
 /// A listener of ours in front of the child, and this process looking after both.
@@ -150,24 +148,46 @@ fn supervise(host: Host, plan: &Plan, file: &Path, front: Front) -> Result<Exit,
     let beacon = Beacon::bind(plan.health_name.as_deref())
         .inspect_err(|error| log_event!(Warn, "agent-vault health will not find this process", cause = error))
         .ok();
-    let terminal = Terminal::in_foreground();
-    let child =
-        program.spawn(host.inherited, terminal.as_ref()).map_err(|error| child::not_started(word, &error))?;
+    let options = &plan.supervision;
+    let job = Job::choose(options.job_mode, options.signal_mode);
+    let placement = job.placement().map_err(cannot("use the terminal"))?;
+    let child = program
+        .spawn(&host.inherited, placement, options.rights)
+        .inspect_err(|_| job.did_not_start())
+        .map_err(|error| child::not_started(word, &error))?;
+    host.inherited.let_go();
     let supervisor = Supervisor {
         reactor,
         signals: host.signals,
         child,
-        terminal,
+        job,
+        inherited: host.inherited,
+        rewrites: options.rewrites.clone(),
         beacon,
-        stop_timeout: plan.supervision.stop_timeout,
+        stop_timeout: options.stop_timeout,
         kill_at: None,
     };
-    supervisor.run().map(Exit::Child).map_err(cannot("look after the command"))
+    let code = supervisor.run().map_err(cannot("look after the command"))?;
+    Ok(Exit::Child(options.exit_codes.apply(code)))
+}
+
+/// Another user has to be possible; that is known before anything is asked.
+fn may_take_on(options: &Supervision) -> Result<(), Failure> {
+    match options.rights.user {
+        Some(user) if !rights::may_change_user() => Err(Failure::new(format!(
+            "--user {}:{} needs root with the capabilities SETUID and SETGID, which this process has not",
+            user.user, user.group
+        ))
+        .with_hint("start the container as root, or name the user in the image and leave --user out")),
+        _ => Ok(()),
+    }
 }
 
 fn place_trust(host: &Host, plan: &Plan, ca: &[u8], lifetime: Lifetime<'_>) -> Result<TrustFiles, Failure> {
     let named = plan.surroundings.ca_dir.as_deref();
     let places = trust::places(named, host.variable("TMPDIR"), host.variable("HOME"));
+    let reader = plan.supervision.rights.user;
+    let places: Vec<_> = places.into_iter().map(|place| place.read_by(reader)).collect();
     let roots = trust::public_roots(host.variable("SSL_CERT_FILE"));
     trust::place(ca, &roots, &places, lifetime)
 }

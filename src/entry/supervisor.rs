@@ -7,12 +7,14 @@ use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::time::{Duration, Instant};
 
+use super::job::Job;
+use super::supervision::Rewrites;
 use crate::health::Beacon;
 use crate::log_event;
 use crate::net::reactor::{Reactor, Wake};
+use crate::sys::launch::Inherited;
 use crate::sys::process::{self, Pid, Status};
-use crate::sys::signals::{self, Signal, Signals};
-use crate::sys::terminal::Terminal;
+use crate::sys::signals::{Arrived, Sender, Signal, Signals};
 
 /// How long connections may go on once the child is gone. They can only be those of processes it left
 /// behind, and the runtime is waiting for our exit.
@@ -26,8 +28,10 @@ pub(super) struct Supervisor {
     pub(super) reactor: Reactor,
     pub(super) signals: Signals,
     pub(super) child: Pid,
-    /// The terminal whose foreground the child was given.
-    pub(super) terminal: Option<Terminal>,
+    pub(super) job: Job,
+    /// What the parent left ignored: a runtime's SIGHUP under `nohup` asks for nothing.
+    pub(super) inherited: Inherited,
+    pub(super) rewrites: Rewrites,
     pub(super) beacon: Option<Beacon>,
     /// How long after being asked to end the child is killed; without it the runtime decides.
     pub(super) stop_timeout: Option<Duration>,
@@ -41,7 +45,7 @@ impl Supervisor {
         let outcome = self.until_the_end();
         if outcome.is_err() {
             // Without us the child would sit behind a dead relay.
-            drop(signals::send_to_group(self.child, Signal::KILL));
+            drop(self.job.send(self.child, Signal::KILL));
         }
         self.reactor.stop_accepting();
         self.reactor.drain(Instant::now() + GRACE)?;
@@ -73,12 +77,12 @@ impl Supervisor {
     /// Handles every signal that has arrived; the exit code once the child has ended.
     fn take_signals(&mut self) -> io::Result<Option<u8>> {
         let mut ended = None;
-        while let Some(signal) = self.signals.next()? {
-            if signal == Signal::CHLD {
+        while let Some(arrived) = self.signals.next()? {
+            if arrived.signal == Signal::CHLD {
                 // One signal may stand for many children, and for the child itself among them.
                 ended = self.reap()?.or(ended);
             } else {
-                self.forward(signal)?;
+                self.forward(arrived)?;
             }
         }
         Ok(ended)
@@ -90,22 +94,29 @@ impl Supervisor {
             if pid != self.child {
                 continue;
             }
-            if let Status::Stopped(_) = status {
-                self.stop_with_the_child()?;
+            if let Status::Stopped(by) = status {
+                self.job.stopped(self.child, by)?;
             }
             ended = status.exit_code().or(ended);
         }
         Ok(ended)
     }
 
-    fn forward(&mut self, signal: Signal) -> io::Result<()> {
+    /// Passes a signal on, each time it comes: what a second one means is the child's business.
+    fn forward(&mut self, arrived: Arrived) -> io::Result<()> {
+        // What we do ourselves has effects (giving up a terminal hangs up on its group); nobody sent them.
+        if arrived.sender == Sender::Ourselves || self.job.has_reached_the_child(arrived) {
+            return Ok(());
+        }
+        let Some(signal) = self.rewrites.apply(arrived.signal) else { return Ok(()) };
         if let Some(span) = self.stop_timeout
             && self.kill_at.is_none()
-            && ASKING_FOR_THE_END.contains(&signal)
+            && ASKING_FOR_THE_END.contains(&arrived.signal)
+            && !self.inherited.ignores(arrived.signal)
         {
             self.kill_at = Some(Instant::now() + span);
         }
-        signals::send_to_group(self.child, signal)
+        self.job.send(self.child, signal)
     }
 
     fn kill(&mut self) -> io::Result<()> {
@@ -113,26 +124,13 @@ impl Supervisor {
         self.kill_at = None;
         // Not asked twice: whatever ends the child now, its status arrives as a signal.
         self.stop_timeout = None;
-        signals::send_to_group(self.child, Signal::KILL)
-    }
-
-    /// The child was suspended at the terminal: so are we, or the shell behind us would wait for ever.
-    fn stop_with_the_child(&self) -> io::Result<()> {
-        let Some(terminal) = self.terminal.as_ref().filter(|_| !process::is_init()) else { return Ok(()) };
-        terminal.take_back()?;
-        signals::stop_self()?;
-        if terminal.listens_to_us() {
-            terminal.hand_to(self.child)?;
-        }
-        signals::send_to_group(self.child, Signal::CONT)
+        self.job.send(self.child, Signal::KILL)
     }
 }
 
 impl Drop for Supervisor {
     fn drop(&mut self) {
-        if let Some(terminal) = &self.terminal {
-            // The terminal may have gone with the child; then nobody misses it.
-            drop(terminal.take_back());
-        }
+        // The terminal may have gone with the child; then nobody misses it.
+        drop(self.job.take_terminal_back(self.child));
     }
 }

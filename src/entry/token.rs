@@ -38,6 +38,8 @@ impl Source {
         let (file, current) = match self {
             Self::Value(secret) => (None, (secret, None)),
             Self::File(path) => {
+                // It is read again after the working directory has been left.
+                let path = std::path::absolute(&path).unwrap_or(path);
                 let read = read(&path).map_err(|error| {
                     Failure::new(format!("AGENT_VAULT_TOKEN_FILE: {}: {error}", path.display()))
                 })?;

@@ -16,6 +16,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::failure::Failure;
 use crate::sys;
+use crate::sys::rights::{self, User};
 
 /// Where distributions keep their roots, the most common place first.
 const SYSTEM_BUNDLES: [&str; 5] = [
@@ -75,22 +76,50 @@ pub(super) struct Place {
     path: PathBuf,
     /// The mode it is created with when it is missing; directories that are the system's are not created.
     created_as: Option<u32>,
+    /// The user the child will be, if that is another one.
+    reader: Option<User>,
+}
+
+impl Place {
+    fn new(path: &Path, created_as: Option<u32>) -> Self {
+        // The working directory is left once the child is started, and the files are removed after that.
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        Self { path, created_as, reader: None }
+    }
+
+    /// The same place, for files that this user has to be able to read.
+    #[must_use]
+    pub(super) fn read_by(self, reader: Option<User>) -> Self {
+        Self { reader, ..self }
+    }
+
+    /// Fails unless the reader may pass through every directory on the way to `dir`.
+    fn check_reader(&self, dir: &Path) -> io::Result<()> {
+        let Some(reader) = self.reader else { return Ok(()) };
+        for step in dir.ancestors() {
+            if !rights::lets(&fs::metadata(step)?, reader, 1) {
+                let text = format!("user {} may not enter {}", reader.user, step.display());
+                return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The directories that are tried, in order. A directory the operator names is the only one tried.
 pub(super) fn places(named: Option<&Path>, temporary: Option<&OsStr>, home: Option<&OsStr>) -> Vec<Place> {
     if let Some(named) = named {
-        return vec![Place { path: named.to_owned(), created_as: Some(0o755) }];
+        return vec![Place::new(named, Some(0o755))];
     }
     // Under a read-only root the usual runtimes still mount /dev/shm writable.
     let mut places = vec![PathBuf::from("/dev/shm"), PathBuf::from("/run")];
     places.extend(temporary.filter(|dir| !dir.is_empty()).map(PathBuf::from));
     places.push(PathBuf::from("/tmp"));
-    let mut places: Vec<Place> = places.into_iter().map(|path| Place { path, created_as: None }).collect();
+    let mut places: Vec<Place> = places.iter().map(|path| Place::new(path, None)).collect();
     // The client's own state lives there too, so nobody else is let in (contract E.2).
     places.extend(
         home.filter(|dir| !dir.is_empty())
-            .map(|home| Place { path: Path::new(home).join(".agent-vault"), created_as: Some(0o700) }),
+            .map(|home| Place::new(&Path::new(home).join(".agent-vault"), Some(0o700))),
     );
     places
 }
@@ -127,6 +156,7 @@ fn write_under(place: &Place, ca: &[u8], bundle: &[u8], id: &str) -> io::Result<
     // Exclusive: a directory somebody else has prepared under this name is refused.
     DirBuilder::new().mode(0o755).create(&dir)?;
     let files = TrustFiles { dir, is_kept: false };
+    place.check_reader(&place.path)?;
     // The mask a process was started with must not hide the files from a child of another user.
     fs::set_permissions(&files.dir, Permissions::from_mode(0o755))?;
     write(&files.ca(), ca)?;
@@ -143,6 +173,7 @@ fn share_under(place: &Place, ca: &[u8], bundle: &[u8]) -> io::Result<TrustFiles
     let mut files = match write_under(place, ca, bundle, &id) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let files = TrustFiles { dir: place.path.join(format!("agent-vault-{id}")), is_kept: true };
+            place.check_reader(&files.dir)?;
             let found = fs::symlink_metadata(&files.dir)?;
             let is_ours = found.is_dir() && found.uid() == user && found.mode() & 0o022 == 0;
             if !is_ours || fs::read(files.ca())? != ca || fs::read(files.bundle())? != bundle {
@@ -206,13 +237,13 @@ mod tests {
     }
 
     fn at(path: &Path) -> Place {
-        Place { path: path.to_owned(), created_as: Some(0o755) }
+        Place::new(path, Some(0o755))
     }
 
     #[test]
     fn the_first_place_that_works_holds_the_files_until_the_guard_goes() {
         let good = scratch("place");
-        let missing = Place { path: good.join("missing"), created_as: None };
+        let missing = Place::new(&good.join("missing"), None);
         let not_a_dir = good.join("file");
         fs::write(&not_a_dir, "").unwrap();
         let files =

@@ -30,7 +30,7 @@ use crate::proxy::journal::Journal;
 use crate::proxy::{Ingress, Outward, Proxy, TokenClient};
 use crate::store::Store;
 use crate::sys;
-use crate::sys::signals::{Signal, Signals};
+use crate::sys::signals::{Mask, Signal, Signals};
 use crate::tls::ca::Root;
 use crate::tls::leaf::Leaves;
 use crate::tls::{Acceptor, Connector};
@@ -72,7 +72,8 @@ pub fn run(mut settings: Settings) -> Result<(), Failure> {
     sys::environ::overwrite(SECRET_VARIABLES);
     harden();
 
-    let signals = Signals::block().map_err(|error| cannot("receive signals", &error))?;
+    let signals =
+        Signals::block(Mask::without_faults()).map_err(|error| cannot("receive signals", &error))?;
     let (control, control_port) = bind(&settings.host, settings.port).map_err(|error| {
         let failure = cannot(&format!("listen on {}", place(&settings.host, settings.port)), &error);
         failure.with_hint("another program may be running there; choose another port with --port")
@@ -210,8 +211,8 @@ fn serve(
 /// Reads every signal that has arrived.
 fn is_asked_to_end(signals: &Signals) -> io::Result<bool> {
     let mut ends = false;
-    while let Some(signal) = signals.next()? {
-        ends |= matches!(signal, Signal::INT | Signal::QUIT | Signal::TERM);
+    while let Some(arrived) = signals.next()? {
+        ends |= matches!(arrived.signal, Signal::INT | Signal::QUIT | Signal::TERM);
     }
     Ok(ends)
 }
