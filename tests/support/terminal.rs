@@ -68,6 +68,11 @@ impl Terminal {
         self
     }
 
+    /// What has been shown and awaited so far.
+    pub(crate) fn shown(&self) -> &str {
+        &self.shown
+    }
+
     /// Types a line.
     #[track_caller]
     pub(crate) fn types(&mut self, line: &str) -> &mut Self {
