@@ -13,6 +13,7 @@ use agent_vault::store::accounts::InstanceRole;
 use agent_vault::store::agents::{NewAgent, Outcome};
 use agent_vault::store::grants::{ActorKind, ActorRef};
 use agent_vault::store::logins::Device;
+use agent_vault::store::members::Membership;
 use agent_vault::store::password::PasswordHash;
 use agent_vault::store::proposals::{NotApproved, Submission};
 use agent_vault::store::sessions::{Mint, Standing};
@@ -125,11 +126,15 @@ fn a_vault_comes_with_its_makers_grant_and_goes_with_all_it_holds() {
 }
 
 #[test]
-fn a_grant_given_twice_has_the_later_role() {
+fn a_grant_is_given_once_and_then_changed() {
     let state = State::new();
     let store = state.open();
-    for role in [Role::Proxy, Role::Admin, Role::Member] {
-        store.set_grant(&maker(), DEFAULT_ID, role, now()).expect("granted");
+    let add = |role| store.add_member(&maker(), DEFAULT_ID, role, now()).expect("an answer");
+    assert!(add(Role::Proxy) && !add(Role::Admin));
+    assert_eq!(store.grant("maker", DEFAULT_ID).expect("an answer"), Some(Role::Proxy));
+    for role in [Role::Admin, Role::Member] {
+        let changed = store.set_member_role(&maker(), DEFAULT_ID, role, now()).expect("an answer");
+        assert_eq!(changed, Membership::Changed);
         assert_eq!(store.grant("maker", DEFAULT_ID).expect("an answer"), Some(role));
     }
 }
@@ -250,7 +255,9 @@ fn what_one_replica_changed_reaches_another_that_catches_up() {
         }),
         ("deleted", |store, id| assert_eq!(store.delete_agent(id).expect("an answer"), Outcome::Done)),
         ("rotated", |store, id| drop(store.rotate_agent(id, None, now()).expect("rotated"))),
-        ("grant removed", |store, id| assert!(store.remove_grant(id, DEFAULT_ID).expect("an answer"))),
+        ("grant removed", |store, id| {
+            assert_eq!(store.remove_member(id, DEFAULT_ID).expect("an answer"), Membership::Changed);
+        }),
         ("vault deleted", |store, _| assert!(store.delete_vault(DEFAULT_ID).expect("an answer"))),
     ];
     for (what, change) in changes {

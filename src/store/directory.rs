@@ -274,6 +274,7 @@ mod tests {
     use super::*;
     use crate::store::accounts::InstanceRole;
     use crate::store::agents::{NewAgent, Outcome};
+    use crate::store::members::Membership;
     use crate::store::scratch;
     use crate::store::sessions::Mint;
     use crate::store::vaults::DEFAULT_ID;
@@ -358,7 +359,9 @@ mod tests {
             }),
             ("delete", |store, id| assert_eq!(store.delete_agent(id).unwrap(), Outcome::Done)),
             ("rotate", |store, id| drop(store.rotate_agent(id, None, Timestamp::now()).unwrap())),
-            ("grant", |store, id| assert!(store.remove_grant(id, DEFAULT_ID).unwrap())),
+            ("grant", |store, id| {
+                assert_eq!(store.remove_member(id, DEFAULT_ID).unwrap(), Membership::Changed);
+            }),
         ];
         for (what, change) in changes {
             let (_dir, store) = scratch();

@@ -3,7 +3,7 @@
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
-use super::{Error, Stale, Store, Timestamp};
+use super::{Error, Store, Timestamp};
 use crate::vault::scope::Role;
 
 /// The two kinds of actor.
@@ -70,23 +70,6 @@ impl Store {
     /// An actor's role in a vault.
     pub fn grant(&self, actor_id: &str, vault_id: &str) -> Result<Option<Role>, Error> {
         self.read(|connection| read_grant(connection, actor_id, vault_id))
-    }
-
-    /// Gives an actor a role in a vault, or another one.
-    pub fn set_grant(
-        &self,
-        actor: &ActorRef,
-        vault_id: &str,
-        role: Role,
-        now: Timestamp,
-    ) -> Result<(), Error> {
-        self.change(Stale::Tokens, |transaction| write_grant(transaction, actor, vault_id, role, now))
-    }
-
-    /// Takes a vault from an actor, and with it the tokens the actor minted for it; whether there was
-    /// a grant.
-    pub fn remove_grant(&self, actor_id: &str, vault_id: &str) -> Result<bool, Error> {
-        self.change(Stale::Tokens, |transaction| delete_grant(transaction, actor_id, vault_id))
     }
 
     /// The agents of a vault, by name.

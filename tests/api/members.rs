@@ -137,8 +137,19 @@ fn anyone_may_leave_but_the_last_admin() {
     member.delete("/v1/agents/warden").expect(200);
     assert_eq!(leave(&member).refusal(), refused(409, "The last admin cannot leave the vault"));
     warden.get("/v1/vaults").expect(401);
-    member.post("/v1/agents/warden/rotate", &json!({})).expect(200);
+    let rotated = member.post("/v1/agents/warden/rotate", &json!({})).expect(200).json();
     leave(&member).expect(200);
+    // Now it is the agent that cannot go.
+    let warden = site.with_token(crate::site::text(&rotated, "av_agent_token"));
+    let own = "/v1/vaults/default/agents/warden";
+    assert_eq!(leave(&warden).refusal(), refused(409, "The last admin cannot leave the vault"));
+    assert_eq!(warden.delete(own).refusal(), refused(409, "Cannot remove the last vault admin"));
+    assert_eq!(
+        warden.post(&format!("{own}/role"), &json!({"role": "proxy"})).refusal(),
+        refused(409, "Cannot demote the last vault admin")
+    );
+    warden.post("/v1/vaults/default/users", &json!({"email": MEMBER, "role": "admin"})).expect(201);
+    warden.delete(own).expect(200);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use super::agents::{find, status, vault_role};
 use crate::http1::respond::Answer;
 use crate::store::agents::Agent;
 use crate::store::grants::{ActorKind, ActorRef};
+use crate::store::members::Membership;
 
 pub(super) fn list(call: &Call<'_>, inside: &InVault) -> Reply {
     let agents: Vec<Value> = call
@@ -41,18 +42,19 @@ pub(super) fn add(call: &Call<'_>, inside: &InVault) -> Reply {
     if !agent.is_active {
         return Err(Refusal::error(409, &format!("Agent {:?} is revoked", agent.name)));
     }
-    if call.store().grant(&agent.id, &inside.vault.id)?.is_some() {
+    if !call.store().add_member(&actor_of(&agent), &inside.vault.id, role, call.now)? {
         return Err(Refusal::error(409, &format!("Agent {:?} is already in this vault", agent.name)));
     }
-    call.store().set_grant(&actor_of(&agent), &inside.vault.id, role, call.now)?;
     let text = format!("Agent {:?} added to vault {:?} as {}", agent.name, inside.vault.name, role.as_str());
     Ok(Answer::json(201, &json!({"message": text})))
 }
 
 pub(super) fn remove(call: &Call<'_>, inside: &InVault) -> Reply {
     let agent = find(call, call.param(1))?;
-    if !call.store().remove_grant(&agent.id, &inside.vault.id)? {
-        return Err(not_in_vault(&agent.name));
+    match call.store().remove_member(&agent.id, &inside.vault.id)? {
+        Membership::Changed => {}
+        Membership::Absent => return Err(not_in_vault(&agent.name)),
+        Membership::LastAdmin => return Err(Refusal::error(409, "Cannot remove the last vault admin")),
     }
     let text = format!("Agent {:?} removed from vault {:?}", agent.name, inside.vault.name);
     Ok(Answer::json(200, &json!({"message": text})))
@@ -66,7 +68,11 @@ pub(super) fn set_role(call: &Call<'_>, inside: &InVault) -> Reply {
     let role = vault_role(form.role.as_deref())?;
     let agent = find(call, call.param(1))?;
     let old = call.store().grant(&agent.id, &inside.vault.id)?.ok_or_else(|| not_in_vault(&agent.name))?;
-    call.store().set_grant(&actor_of(&agent), &inside.vault.id, role, call.now)?;
+    match call.store().set_member_role(&actor_of(&agent), &inside.vault.id, role, call.now)? {
+        Membership::Changed => {}
+        Membership::Absent => return Err(not_in_vault(&agent.name)),
+        Membership::LastAdmin => return Err(Refusal::error(409, "Cannot demote the last vault admin")),
+    }
     let body = json!({
         "message": format!("Agent {:?} is now {}", agent.name, role.as_str()),
         "old_role": old.as_str(),
