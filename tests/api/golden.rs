@@ -193,7 +193,9 @@ fn public(golden: &mut Golden) -> Caller {
     let owner = golden.site.with_token(text(&login.json(), "token"));
     golden.keep(&owner, "GET /v1/auth/me", "/v1/auth/me", &Value::Null);
     golden.keep(&nobody, "POST /v1/auth/logout", "/v1/auth/logout", &json!({}));
-    golden.keep(&nobody, "GET /v1/skills/cli", "/v1/skills/cli", &Value::Null);
+    for path in ["/v1/service-catalog", "/v1/skills/cli"] {
+        golden.keep(&nobody, &format!("GET {path}"), path, &Value::Null);
+    }
     golden.keep(&nobody, "GET /v1/oauth/callback", "/v1/oauth/callback?state=none", &Value::Null);
     golden.keep(&nobody, "GET /oauth/complete", "/oauth/complete?status=error", &Value::Null);
     owner
@@ -246,7 +248,10 @@ fn agents(golden: &mut Golden, owner: &Caller) {
     let made = golden.keep(owner, "POST /v1/agents", "/v1/agents", &json!({"name": "bot", "vaults": vaults}));
     one_request_through_the_proxy(&golden.site, text(&made.json(), "av_agent_token"));
     eventually("the request's row", || owner.get("/v1/vaults/default/logs").body.contains("\"id\":"));
-    golden.keep(owner, "GET /v1/vaults/{}/logs", "/v1/vaults/default/logs", &Value::Null);
+    for path in ["logs", "discovered-hosts"] {
+        let (route, path) = (format!("GET /v1/vaults/{{}}/{path}"), format!("/v1/vaults/default/{path}"));
+        golden.keep(owner, &route, &path, &Value::Null);
+    }
     golden.keep(owner, "GET /v1/agents", "/v1/agents", &Value::Null);
     golden.keep(owner, "GET /v1/agents/{}", "/v1/agents/bot", &Value::Null);
     let list = "/v1/vaults/{}/agents";
@@ -256,8 +261,12 @@ fn agents(golden: &mut Golden, owner: &Caller) {
     golden.keep(owner, &format!("DELETE {list}/{{}}"), "/v1/vaults/default/agents/bot", &Value::Null);
     golden.keep(owner, &format!("POST {list}"), "/v1/vaults/default/agents", &json!({"name": "bot"}));
     golden.keep(owner, "DELETE /v1/agents/{}", "/v1/agents/bot", &Value::Null);
-    golden.keep(owner, "POST /v1/agents/{}/rotate", "/v1/agents/bot/rotate", &json!({}));
-    golden.keep(owner, "POST /v1/agents/{}/delete", "/v1/agents/bot/delete", &json!({}));
+    owner.post("/v1/agents/bot/rotate", &json!({})).expect(200);
+    let grace = json!({"grace_seconds": 600});
+    golden.keep(owner, "POST /v1/agents/{}/rotate", "/v1/agents/bot/rotate", &grace);
+    golden.keep(owner, "POST /v1/agents/{}/role", "/v1/agents/bot/role", &json!({"role": "member"}));
+    golden.keep(owner, "POST /v1/agents/{}/rename", "/v1/agents/bot/rename", &json!({"name": "robot"}));
+    golden.keep(owner, "POST /v1/agents/{}/delete", "/v1/agents/robot/delete", &json!({}));
 }
 
 /// Refused by the proxy itself, so that nothing leaves this machine; the refusal has a row like any request.
