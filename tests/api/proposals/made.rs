@@ -188,3 +188,25 @@ fn case_73_a_nameless_set_takes_the_name_of_its_one_twin() {
     let why = "service 0: name is required: no service is the only one for host \"slack.com\"";
     assert_eq!(office.propose(&json!({"services": [nameless]})).refusal(), refused(400, why));
 }
+
+#[test]
+fn what_does_not_fit_is_named_and_not_quoted() {
+    let office = Office::open();
+    for (proposal, why) in [
+        (json!({"services": {}}), "services"),
+        (json!({"services": [5]}), "service 0"),
+        (json!({"message": ["sk_1"]}), "message"),
+        (json!({"credentials": ["sk_1"]}), "credentials[0]"),
+        (
+            json!({"credentials": [{"action": "set", "key": "K", "value": {"k": "sk_1"}}]}),
+            "credentials[0].value",
+        ),
+        (
+            json!({"credentials": [{"action": "set", "key": "K", "type": "oauth", "oauth": "sk_1"}]}),
+            "credentials[0].oauth",
+        ),
+    ] {
+        let (status, error) = office.propose(&proposal).refusal();
+        assert!(status == 400 && error.contains(why) && !error.contains("sk_1"), "{status} {error}");
+    }
+}
