@@ -22,7 +22,7 @@ health    | words sys |
 
 peer      | words net http1 |
 tls       | words net | rustls rcgen webpki_roots ring
-store     | words vault | rusqlite argon2 base64 ring time
+store     | words rate vault | rusqlite argon2 base64 ring time
 client    | words | ureq rustls webpki_root_certs
 
 proxy     | words rate net http1 vault peer tls | base64 ring

@@ -136,6 +136,7 @@ fn wrong_numbers_are_told_together_and_nothing_starts() {
         ("AGENT_VAULT_MAX_CONNECTIONS", "none"),
         ("AGENT_VAULT_MAX_CONNECTIONS_PER_VAULT", "0"),
         ("AGENT_VAULT_RATELIMIT_PROXY_RATE", "fast"),
+        ("AGENT_VAULT_RATELIMIT_GLOBAL_MAX", "5"),
         ("AGENT_VAULT_RATELIMIT_AUTH_WINDOW", "5"),
         ("AGENT_VAULT_LOGS_MAX_ROWS_PER_VAULT", "-5"),
     ]);
@@ -145,9 +146,10 @@ fn wrong_numbers_are_told_together_and_nothing_starts() {
         ended.stderr,
         "AGENT_VAULT_MAX_CONNECTIONS: \"none\" is not a number\n\
          AGENT_VAULT_LOGS_MAX_ROWS_PER_VAULT: \"-5\" is not a number of rows\n\
-         --max-response-bytes: \"-1\" is not a number of bytes\n\
          AGENT_VAULT_RATELIMIT_AUTH_WINDOW: \"5\" is not a span like 90s, 5m or 1h30m\n\
+         AGENT_VAULT_RATELIMIT_GLOBAL_MAX: this tier has RATE, BURST and CONCURRENCY only\n\
          AGENT_VAULT_RATELIMIT_PROXY_RATE: \"fast\" is not a number\n\
+         --max-response-bytes: \"-1\" is not a number of bytes\n\
          AGENT_VAULT_MAX_CONNECTIONS_PER_VAULT must be more than 0\n"
     );
     assert!(!home.join(".agent-vault").exists());

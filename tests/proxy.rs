@@ -8,7 +8,9 @@ use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
 use std::sync::Arc;
 
-use agent_vault::proxy::{Egress, Limits, Rates};
+use agent_vault::proxy::{Egress, Limits};
+use agent_vault::rate::Flow;
+use agent_vault::rate::tiers::Rates;
 use agent_vault::vault::UnmatchedPolicy;
 use agent_vault::vault::service::{Auth, Service, Substitution, Surface};
 use support::Origin;
@@ -487,7 +489,7 @@ fn limits_refuse_before_the_upstream_is_touched() {
 #[test]
 fn an_actor_that_asks_too_often_is_told_when_to_come_back() {
     let script = replying("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
-    let rates = Rates { proxy_rate: 0.001, proxy_burst: 2, ..Rates::default() };
+    let rates = Rates { proxy: Flow { rate: 0.001, burst: 2 }, ..Rates::default() };
     let limits = Limits { rates: Some(rates), ..Limits::default() };
     let service = bearer(HOST, Some(script.port));
     let rig = Rig::start(Rules { services: vec![service], limits, ..Rules::default() });

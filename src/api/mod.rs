@@ -8,6 +8,7 @@
 
 mod caller;
 mod form;
+mod limits;
 mod refusal;
 mod request;
 mod routes;
@@ -16,16 +17,19 @@ pub mod serve;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
 
 use crate::http1::respond::Answer;
 use crate::net::guard::Cidr;
-use crate::rate::{Failures, Windows};
-use crate::store::{Store, Timestamp};
+use crate::rate::tiers::{self, Rates};
+use crate::rate::{Left, Slot};
+use crate::store::retention::{self, Retention};
+use crate::store::settings::Instance as Set;
+use crate::store::{self, Store, Timestamp};
 use crate::vault::Snapshot;
 use crate::vault::scope::Role;
 use crate::vault::service::InternalNames;
 use caller::{Actor, InVault, Person, Who};
+use limits::Limits;
 use refusal::{Refusal, Reply};
 pub use request::Request;
 pub(crate) use routes::normal_email;
@@ -45,6 +49,9 @@ const SECURITY_FIELDS: &[(&str, &str)] = &[
     ),
 ];
 
+/// Where load balancers ask.
+const HEALTH: &str = "/health";
+
 /// How the API is run.
 #[derive(Debug)]
 pub struct Settings {
@@ -55,21 +62,11 @@ pub struct Settings {
     pub internal_names: InternalNames,
     /// Peers whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<Cidr>,
-    /// Attempts to prove an identity, per address and per account (tier AUTH, contract A.2). `None`
-    /// switches the limit off.
-    pub attempts: Option<Attempts>,
+    /// What the environment says of the rate tiers; the rest is stored.
+    pub rates: tiers::Policy,
+    /// The same of the request log's bounds.
+    pub retention: retention::Policy,
 }
-
-/// So many attempts in any span of this length.
-#[derive(Clone, Copy, Debug)]
-pub struct Attempts {
-    pub max: u32,
-    pub span: Duration,
-}
-
-/// Wrong codes an address survives (contract A.2): with three codes out, ten guesses are right once in 33,000
-/// times.
-const MAX_WRONG_CODES: u32 = 10;
 
 /// The root and port of a proxy that is listening.
 #[derive(Clone, Debug)]
@@ -83,17 +80,27 @@ pub struct ProxyNotice {
 pub type Explain =
     Box<dyn Fn(&Snapshot, &str, &str, &str) -> Result<serde_json::Value, &'static str> + Send + Sync>;
 
+/// The rest of the broker, as far as this room asks or tells it. It lies above, so it is handed in.
+pub struct Surroundings {
+    pub explain: Explain,
+    /// Takes the rate tiers of the proxy, at the start and when an owner changes them.
+    pub set_rates: Box<dyn Fn(Option<Rates>) + Send + Sync>,
+    /// The same for the bounds of the request log.
+    pub set_retention: Box<dyn Fn(Retention) + Send + Sync>,
+}
+
 /// The control API.
 pub struct Api {
     store: Arc<Store>,
     settings: Settings,
-    explain: Explain,
+    surroundings: Surroundings,
     proxy: OnceLock<ProxyNotice>,
     /// Set once an account exists: it never goes back.
     has_users: AtomicBool,
-    attempts: Option<Mutex<Windows>>,
-    /// Wrong codes, per address (tier VERIFY_FAIL).
-    wrong_codes: Option<Mutex<Failures>>,
+    limits: Limits,
+    /// Held from the change of a setting until it holds everywhere, so that the last one stored is the last
+    /// one applied.
+    setting: Mutex<()>,
     /// One key derivation at a time: each takes 64 MiB.
     derivation: Mutex<()>,
 }
@@ -141,17 +148,15 @@ struct Route {
 }
 
 impl Api {
-    pub fn new(store: Arc<Store>, settings: Settings, explain: Explain) -> Self {
-        let attempts = settings.attempts.map(|limit| Mutex::new(Windows::new(limit.max, limit.span)));
-        let wrong_codes = settings.attempts.map(|_| Mutex::new(Failures::new(MAX_WRONG_CODES)));
+    pub fn new(store: Arc<Store>, settings: Settings, surroundings: Surroundings) -> Self {
         Self {
             store,
             settings,
-            explain,
+            surroundings,
             proxy: OnceLock::new(),
             has_users: AtomicBool::new(false),
-            attempts,
-            wrong_codes,
+            limits: Limits::new(),
+            setting: Mutex::new(()),
             derivation: Mutex::new(()),
         }
     }
@@ -162,13 +167,41 @@ impl Api {
         drop(self.proxy.set(notice));
     }
 
+    /// Puts what owners have set into force, here and around.
+    pub fn apply_settings(&self) -> Result<(), store::Error> {
+        let _one_at_a_time = self.setting.lock().unwrap_or_else(PoisonError::into_inner);
+        self.apply(&self.store.instance()?);
+        Ok(())
+    }
+
+    /// Changes what owners set, and puts it into force.
+    fn set_instance(&self, now: Timestamp, edit: impl FnOnce(&mut Set)) -> Result<Set, store::Error> {
+        let _one_at_a_time = self.setting.lock().unwrap_or_else(PoisonError::into_inner);
+        let ((), instance) = self.store.edit_instance(now, edit)?;
+        self.apply(&instance);
+        Ok(instance)
+    }
+
+    fn apply(&self, instance: &Set) {
+        let rates = self.settings.rates.resolve(&instance.rates).rates();
+        self.limits.set(rates);
+        (self.surroundings.set_rates)(rates);
+        (self.surroundings.set_retention)(self.settings.retention.resolve(instance.retention));
+    }
+
     /// Answers a request.
     pub fn handle(&self, request: &Request) -> Answer {
-        let answer = match self.dispatch(request) {
+        let answer = match self.admit(request).and_then(|_slot| self.dispatch(request)) {
             Ok(answer) => answer,
             Err(refusal) => refusal.into_answer(request),
         };
         secured(answer)
+    }
+
+    /// Tier GLOBAL. `/health` is not counted: it costs nothing, and a broker that is busy must not be taken
+    /// for one that is gone by a load balancer, which would send its load to the others.
+    fn admit(&self, request: &Request) -> Result<Option<Slot<()>>, Refusal> {
+        if request.path == HEALTH { Ok(None) } else { self.limits.admit_any() }
     }
 
     fn dispatch(&self, request: &Request) -> Reply {
@@ -202,9 +235,7 @@ impl Api {
 
     /// Counts an attempt to prove an identity against a key; refuses past the tier's limit.
     fn admit_attempt(&self, key: &str, message: &str) -> Result<(), Refusal> {
-        let Some(windows) = &self.attempts else { return Ok(()) };
-        let mut windows = windows.lock().unwrap_or_else(PoisonError::into_inner);
-        windows.admit(key, Instant::now()).map_err(|refused| refusal::too_many(message, refused))
+        self.limits.admit_attempt(key, message)
     }
 }
 
@@ -227,20 +258,32 @@ impl Call<'_> {
         }
         match access {
             Access::Public(function) | Access::Ready(function) => function(self),
-            Access::Token(function) => function(self, &caller::identify(self)?),
-            Access::Person(function) => function(self, &caller::identify(self)?.into_person(self)?),
-            Access::Actor(needed, function) => {
-                let actor = caller::identify(self)?.into_actor()?;
+            Access::Token(function) => self.identified(|who| function(self, &who)),
+            Access::Person(function) => self.identified(|who| function(self, &who.into_person(self)?)),
+            Access::Actor(needed, function) => self.identified(|who| {
+                let actor = who.into_actor()?;
                 actor.require(needed)?;
                 function(self, &actor)
-            }
-            Access::Vault(role, function) => {
-                let who = caller::identify(self)?;
+            }),
+            Access::Vault(role, function) => self.identified(|who| {
                 let vault = self.api.store.vault(self.param(0))?;
                 let vault = vault.ok_or_else(|| Refusal::error(404, "Vault not found"))?;
                 function(self, &who.enter(self, vault, role)?)
-            }
+            }),
         }
+    }
+
+    /// Finds out who calls, counts the call as theirs (tier AUTHED), and says what is left to them.
+    fn identified(&self, function: impl FnOnce(Who) -> Reply) -> Reply {
+        let who = caller::identify(self)?;
+        let left = self.api.limits.admit_actor(&who)?;
+        let answer = function(who)?;
+        Ok(match left {
+            Some(Left { limit, remaining }) => answer
+                .with("X-RateLimit-Limit", limit.to_string())
+                .with("X-RateLimit-Remaining", remaining.to_string()),
+            None => answer,
+        })
     }
 
     fn store(&self) -> &Store {
@@ -286,15 +329,21 @@ mod tests {
 
     /// What a broker with this address answers to these requests, one after the other.
     fn answers(base_url: &str, requests: &[(&str, &str, &str)]) -> Vec<Answer> {
-        let (_dir, store) = crate::store::scratch();
+        let (_dir, store) = store::scratch();
         let settings = Settings {
             base_url: base_url.to_owned(),
             is_base_url_chosen: true,
             internal_names: InternalNames::Refused,
             trusted_proxies: Vec::new(),
-            attempts: None,
+            rates: tiers::Policy::default(),
+            retention: retention::Policy::default(),
         };
-        let api = Api::new(Arc::new(store), settings, Box::new(|_, _, _, _| Err("not asked")));
+        let surroundings = Surroundings {
+            explain: Box::new(|_, _, _, _| Err("not asked")),
+            set_rates: Box::new(|_| ()),
+            set_retention: Box::new(|_| ()),
+        };
+        let api = Api::new(Arc::new(store), settings, surroundings);
         let answer = |(method, path, body): &(&str, &str, &str)| {
             api.handle(&Request {
                 method: (*method).to_owned(),

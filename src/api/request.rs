@@ -63,6 +63,12 @@ impl Request {
         })
     }
 
+    /// The same for the routes that do without a body (contract A.1).
+    pub(super) fn json_if_any<T: DeserializeOwned + Default>(&self) -> Result<T, Refusal> {
+        let is_empty = self.body.as_ref().is_some_and(|body| body.trim_ascii().is_empty());
+        if is_empty { Ok(T::default()) } else { self.json() }
+    }
+
     /// The body's `services` array.
     pub(super) fn services(&self) -> Result<Vec<Value>, Refusal> {
         #[derive(serde::Deserialize)]

@@ -12,6 +12,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::failure::Failure;
+use crate::rate::span;
 use crate::secret::Secret;
 
 /// Reads variables and collects what is wrong with them.
@@ -63,8 +64,9 @@ impl<'a> Vars<'a> {
     pub fn positive<T: FromStr + Default + PartialOrd>(&mut self, name: &str) -> Option<T> {
         let text = self.text(name);
         let number = self.parsed(text.as_deref(), name, "a number")?;
-        // What compares with nothing is not a number either.
-        if number > T::default() {
+        // The standard library takes words for numbers: one without end is no limit.
+        let is_finite = text.is_some_and(|text| text.bytes().any(|byte| byte.is_ascii_digit()));
+        if is_finite && number > T::default() {
             return Some(number);
         }
         self.problem(format!("{name} must be more than 0"));
@@ -74,7 +76,7 @@ impl<'a> Vars<'a> {
     /// A span with its unit, such as `90s`, `5m` or `1h30m`, that is longer than nothing.
     pub fn span(&mut self, name: &str) -> Option<Duration> {
         let text = self.text(name)?;
-        let span = parse_span(&text).filter(|span| !span.is_zero());
+        let span = span::parse(&text).filter(|span| !span.is_zero());
         if span.is_none() {
             self.problem(format!("{name}: {text:?} is not a span like 90s, 5m or 1h30m"));
         }
@@ -134,28 +136,6 @@ impl<'a> Vars<'a> {
     }
 }
 
-/// Numbers with their units, one behind the other.
-fn parse_span(text: &str) -> Option<Duration> {
-    let mut span = Duration::ZERO;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let number: u64 = rest[..digits].parse().ok()?;
-        rest = &rest[digits..];
-        let letters = rest.bytes().take_while(u8::is_ascii_alphabetic).count();
-        let part = match &rest[..letters] {
-            "ms" => Duration::from_millis(number),
-            "s" => Duration::from_secs(number),
-            "m" => Duration::from_secs(number.checked_mul(60)?),
-            "h" => Duration::from_secs(number.checked_mul(3600)?),
-            _ => return None,
-        };
-        rest = &rest[letters..];
-        span = span.checked_add(part)?;
-    }
-    Some(span)
-}
-
 /// Secret files usually end in a line break that is not part of the secret.
 pub fn without_line_end(mut bytes: Vec<u8>) -> Vec<u8> {
     if bytes.last() == Some(&b'\n') {
@@ -192,18 +172,6 @@ mod tests {
     }
 
     #[test]
-    fn a_span_has_units() {
-        for (text, seconds) in
-            [("90s", Some(90)), ("5m", Some(300)), ("1h30m", Some(5400)), ("2000ms", Some(2))]
-        {
-            assert_eq!(parse_span(text), seconds.map(Duration::from_secs), "{text}");
-        }
-        for text in ["90", "m", "1d", "-1s", "1.5h", "1 s", "99999999999999999999s", "9999999999999999999h"] {
-            assert_eq!(parse_span(text), None, "{text}");
-        }
-    }
-
-    #[test]
     fn a_number_has_no_sign_and_is_more_than_nothing() {
         let numbers = |text: &'static str| {
             let var = move |_: &str| Some(text.to_owned());
@@ -212,7 +180,7 @@ mod tests {
         };
         assert_eq!(numbers("7"), (Some(7), Some(7.0)));
         assert_eq!(numbers("0.5"), (None, Some(0.5)));
-        for text in ["0", "-1", "+7", "NaN", "x"] {
+        for text in ["0", "-1", "+7", "NaN", "inf", "x"] {
             assert_eq!(numbers(text), (None, None), "{text}");
         }
     }

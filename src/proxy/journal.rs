@@ -47,6 +47,8 @@ struct Shared {
 struct State {
     rows: VecDeque<Row>,
     dropped: u64,
+    /// Somebody asked for upkeep before it is due.
+    is_tend_asked: bool,
     is_closing: bool,
     has_ended: bool,
 }
@@ -79,6 +81,12 @@ impl Journal {
             }
             state = self.shared.ended.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// Asks for upkeep now.
+    pub fn tend(&self) {
+        self.shared.lock().is_tend_asked = true;
+        self.shared.news.notify_one();
     }
 
     /// Rows that found no room.
@@ -119,7 +127,8 @@ impl Shared {
                 batch.clear();
             }
             let now = Instant::now();
-            if tend_at.is_some_and(|at| now >= at) {
+            let is_asked = std::mem::take(&mut self.lock().is_tend_asked);
+            if is_asked || tend_at.is_some_and(|at| now >= at) {
                 tend_at = sink.tend(now);
             }
         }
@@ -130,7 +139,7 @@ impl Shared {
         let mut state = self.lock();
         while state.rows.is_empty() && !state.is_closing {
             let left = tend_at.map(|at| at.saturating_duration_since(Instant::now()));
-            if left.is_some_and(|left| left.is_zero()) {
+            if state.is_tend_asked || left.is_some_and(|left| left.is_zero()) {
                 return true;
             }
             state = self.wait(state, left);

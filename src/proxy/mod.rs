@@ -44,6 +44,7 @@ use crate::net::reactor::{self, Connection, Service};
 use crate::net::tcp::TcpChannel;
 use crate::peer::conversation::{self, Conversation, Served};
 use crate::peer::{self, ReadError};
+use crate::rate::tiers::Rates;
 use crate::tls::Acceptor;
 use crate::vault::Scheme;
 use crate::vault::request_log::RequestLog;
@@ -57,7 +58,6 @@ use permits::{Permit, Permits};
 use reasons::{Counters, Kind};
 use refusal::Refused;
 use route::Route;
-pub use tiers::Rates;
 use tiers::Tiers;
 pub use token_endpoint::TokenClient;
 pub(crate) use tunnel::CLIENT_ROOTS;
@@ -140,6 +140,11 @@ impl Proxy {
     /// Closes upstream connections that have been idle too long; when to call again.
     pub fn purge(&self, now: Instant) -> Option<Instant> {
         self.upstreams.purge(now)
+    }
+
+    /// Changes the rate tiers at once; `None` switches them off.
+    pub fn set_rates(&self, rates: Option<Rates>) {
+        self.tiers.set(rates);
     }
 
     /// Name and number of every reason for which requests were refused since the start.

@@ -20,6 +20,10 @@ impl Failures {
         Self { max, keys: HashMap::new() }
     }
 
+    pub fn set(&mut self, max: u32) {
+        self.max = max;
+    }
+
     /// Lets a try begin. It counts as failed until it is taken back or forgotten, so that of many at the
     /// same time no more are let in than may fail.
     pub fn begin(&mut self, key: &str, now: Instant) -> Result<(), TooMany> {

@@ -1,14 +1,15 @@
 //! Where the request log ends up: the store, stderr if asked, and nowhere once it is old. Its thread also
 //! writes when tokens were last used, which nobody on a request's path has time for.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::config::server::{RequestLines, RequestLog};
+use crate::config::server::RequestLines;
 use crate::log;
 use crate::log_event;
 use crate::proxy::journal::Sink;
 use crate::store::request_logs::RequestLogs;
+use crate::store::retention::Retention;
 use crate::store::{Error, Store, Timestamp};
 use crate::vault::request_log::Row;
 
@@ -17,25 +18,32 @@ const DELETE_EVERY: Duration = Duration::from_secs(15 * 60);
 /// How often uses of tokens are written: as often as one token's is noted.
 const WRITE_USES_EVERY: Duration = Duration::from_secs(60);
 
+/// What holds for the rows; an owner may change it at any time. `None` until it is known: nothing is
+/// deleted by a rule that may not be the one.
+pub(super) type Bounds = Arc<Mutex<Option<Retention>>>;
+
 /// Keeps rows as long as the settings say.
 pub(super) struct Keeper {
     store: Arc<Store>,
     logs: RequestLogs,
-    settings: RequestLog,
+    lines: RequestLines,
+    bounds: Bounds,
+    /// By which bounds rows were last deleted: others are looked at right away.
+    kept_by: Option<Retention>,
     delete_at: Option<Instant>,
 }
 
 impl Keeper {
-    pub(super) fn new(store: Arc<Store>, settings: RequestLog) -> Result<Self, Error> {
-        Ok(Self { logs: store.request_log_writer()?, store, settings, delete_at: None })
+    pub(super) fn new(store: Arc<Store>, lines: RequestLines, bounds: Bounds) -> Result<Self, Error> {
+        Ok(Self { logs: store.request_log_writer()?, store, lines, bounds, kept_by: None, delete_at: None })
     }
 
-    fn delete_old(&mut self) -> Result<usize, Error> {
+    fn delete_old(&mut self, bounds: Retention) -> Result<usize, Error> {
         let mut deleted = 0;
-        if let Some(age) = self.settings.max_age {
+        if let Some(age) = bounds.max_age() {
             deleted += self.logs.delete_older(Timestamp::now().minus(age))?;
         }
-        if let Some(rows) = self.settings.max_rows_per_vault {
+        if let Some(rows) = bounds.max_rows_per_vault() {
             deleted += self.logs.delete_beyond(rows)?;
         }
         Ok(deleted)
@@ -44,7 +52,7 @@ impl Keeper {
 
 impl Sink for Keeper {
     fn write(&mut self, rows: &[Row]) {
-        if self.settings.lines == RequestLines::Json {
+        if self.lines == RequestLines::Json {
             for row in rows {
                 log::line(&row.to_json(&Timestamp::from(row.at).rfc3339()).to_string());
             }
@@ -55,9 +63,12 @@ impl Sink for Keeper {
     }
 
     fn tend(&mut self, now: Instant) -> Option<Instant> {
-        if self.delete_at.is_none_or(|at| now >= at) {
-            self.delete_at = Some(now + DELETE_EVERY);
-            match self.delete_old() {
+        let bounds = *self.bounds.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bounds) = bounds
+            && (self.kept_by != Some(bounds) || self.delete_at.is_none_or(|at| now >= at))
+        {
+            (self.kept_by, self.delete_at) = (Some(bounds), Some(now + DELETE_EVERY));
+            match self.delete_old(bounds) {
                 Ok(0) => {}
                 Ok(deleted) => log_event!(Debug, "old rows of the request log deleted", rows = deleted),
                 Err(error) => log_event!(Error, "old rows of the request log stay", err = error),

@@ -13,11 +13,11 @@ use std::io::{self, Write as _};
 use std::net::{TcpListener, ToSocketAddrs as _};
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::api::serve::Control;
-use crate::api::{self, Api, Attempts, ProxyNotice};
+use crate::api::{self, Api, ProxyNotice, Surroundings};
 use crate::authority::Authority;
 use crate::config::server::{ProxyPort, SECRET_VARIABLES, Settings};
 use crate::failure::Failure;
@@ -35,7 +35,7 @@ use crate::tls::ca::Root;
 use crate::tls::leaf::Leaves;
 use crate::tls::{Acceptor, Connector};
 use crate::vault::scope::Directory;
-use keeper::Keeper;
+use keeper::{Bounds, Keeper};
 use lookout::Lookout;
 use pidfile::PidFile;
 
@@ -87,6 +87,12 @@ pub fn run(mut settings: Settings) -> Result<(), Failure> {
         egress: settings.egress.clone(),
         base_url: base_url.clone(),
     };
+    let bounds = Bounds::default();
+    let keeper =
+        Keeper::new(Arc::clone(&store), settings.request_lines, Arc::clone(&bounds)).map_err(failed)?;
+    let journal = Arc::new(Journal::start(keeper).map_err(|error| cannot("start", &error))?);
+    let proxy: Arc<OnceLock<Arc<Proxy>>> = Arc::default();
+    let surroundings = surroundings(explainer, &proxy, &journal, bounds);
     let api = Arc::new(Api::new(
         Arc::clone(&store),
         api::Settings {
@@ -94,19 +100,14 @@ pub fn run(mut settings: Settings) -> Result<(), Failure> {
             is_base_url_chosen: settings.base_url.is_some(),
             internal_names: settings.internal_names,
             trusted_proxies: settings.trusted_proxies.clone(),
-            attempts: settings
-                .limits
-                .rates
-                .map(|rates| Attempts { max: rates.auth_max, span: rates.auth_window }),
+            rates: settings.rates,
+            retention: settings.retention,
         },
-        Box::new(move |rules, vault, method, url| explainer.explain(rules, Imagined { vault, method, url })),
+        surroundings,
     ));
     let mut reactor = Reactor::new(settings.connections).map_err(|error| cannot("start", &error))?;
     reactor.listen(control, Arc::new(Control(Arc::clone(&api)))).map_err(|error| cannot("listen", &error))?;
     let mut lines = format!("Agent Vault server listening on {base_url}\n");
-    let mut proxy = None;
-    let keeper = Keeper::new(Arc::clone(&store), settings.request_log).map_err(failed)?;
-    let journal = Arc::new(Journal::start(keeper).map_err(|error| cannot("start", &error))?);
     let outward = outward(&settings);
     // Without it the proxy does not start either, and says why.
     if let Ok(outward) = &outward {
@@ -122,21 +123,47 @@ pub fn run(mut settings: Settings) -> Result<(), Failure> {
         let ingress = Arc::new(Ingress(Arc::clone(&listening.proxy)));
         reactor.listen(listening.listener, ingress).map_err(|error| cannot("listen", &error))?;
         api.announce_proxy(listening.notice);
-        proxy = Some(listening.proxy);
+        drop(proxy.set(listening.proxy));
     }
+    api.apply_settings().map_err(failed)?;
     if !store.has_users().map_err(failed)? {
         lines.push_str("No owner account yet: agent-vault auth register creates it\n");
     }
     claim.announce().map_err(|error| cannot("write the PID file", &error))?;
     // A closed stdout is no reason not to serve.
     drop(io::stdout().write_all(lines.as_bytes()));
-    let ended = serve(&mut reactor, &signals, proxy.as_deref(), &store, settings.health_name.as_deref());
+    let serving = proxy.get().map(|proxy| &**proxy);
+    let ended = serve(&mut reactor, &signals, serving, &store, settings.health_name.as_deref());
     journal.close(Instant::now() + LOG_GRACE);
     keeper::write_uses(&store);
-    if let Some(proxy) = &proxy {
+    if let Some(proxy) = proxy.get() {
         tell_refusals(proxy);
     }
     ended
+}
+
+/// What the control API asks and tells the rest of the broker. The proxy starts after it, if at all.
+fn surroundings(
+    explainer: Explainer,
+    proxy: &Arc<OnceLock<Arc<Proxy>>>,
+    journal: &Arc<Journal>,
+    bounds: Bounds,
+) -> Surroundings {
+    let (proxy, journal) = (Arc::clone(proxy), Arc::clone(journal));
+    Surroundings {
+        explain: Box::new(move |rules, vault, method, url| {
+            explainer.explain(rules, Imagined { vault, method, url })
+        }),
+        set_rates: Box::new(move |rates| {
+            if let Some(proxy) = proxy.get() {
+                proxy.set_rates(rates);
+            }
+        }),
+        set_retention: Box::new(move |retention| {
+            *bounds.lock().unwrap_or_else(PoisonError::into_inner) = Some(retention);
+            journal.tend();
+        }),
+    }
 }
 
 /// Says at the end how often the proxy refused, and why.

@@ -50,6 +50,7 @@ pub mod password;
 pub mod proposals;
 pub mod recovery;
 pub mod request_logs;
+pub mod retention;
 pub mod rotation;
 pub mod seal;
 pub mod sessions;

@@ -1,13 +1,19 @@
-//! What owners set for the whole instance: who may join.
+//! What owners set for the whole instance: who may join, how much is allowed, how long logs are kept.
 
 use rusqlite::{Connection, OptionalExtension, Transaction};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
+use super::retention;
 use super::{Error, Stale, Store, Timestamp};
+use crate::log_event;
+use crate::rate::tiers as rates;
 
 const DOMAINS: &str = "allowed_email_domains";
 const INVITE_ONLY: &str = "invite_only";
+const RATES: &str = "ratelimit_config";
+const RETENTION: &str = "logs_retention";
 
 /// Who may have an account.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,22 +33,76 @@ impl Admission {
     }
 }
 
+/// Everything owners set.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Instance {
+    pub admission: Admission,
+    pub rates: rates::Stored,
+    pub retention: retention::Said,
+}
+
 impl Store {
     pub fn admission(&self) -> Result<Admission, Error> {
-        self.read(|connection| {
-            Ok(Admission {
-                allowed_email_domains: read_setting(connection, DOMAINS)?.unwrap_or_default(),
-                invite_only: read_setting(connection, INVITE_ONLY)?.unwrap_or_default(),
-            })
-        })
+        self.read(read_admission)
     }
 
-    pub fn set_admission(&self, admission: &Admission, now: Timestamp) -> Result<(), Error> {
+    pub fn instance(&self) -> Result<Instance, Error> {
+        self.read(read_instance)
+    }
+
+    /// Lets `edit` change what is set, as one transaction; what it returns, and what is set then. Of two
+    /// owners who change different things at the same time, neither undoes the other's.
+    pub fn edit_instance<T>(
+        &self,
+        now: Timestamp,
+        edit: impl FnOnce(&mut Instance) -> T,
+    ) -> Result<(T, Instance), Error> {
         self.change(Stale::Nothing, |transaction| {
-            write_setting(transaction, DOMAINS, &admission.allowed_email_domains, now)?;
-            write_setting(transaction, INVITE_ONLY, &admission.invite_only, now)
+            let mut instance = read_instance(transaction)?;
+            let before = instance.clone();
+            let outcome = edit(&mut instance);
+            let Instance { admission, rates, retention } = &instance;
+            if *admission != before.admission {
+                write_setting(transaction, DOMAINS, &admission.allowed_email_domains, now)?;
+                write_setting(transaction, INVITE_ONLY, &admission.invite_only, now)?;
+            }
+            if *rates != before.rates {
+                write_setting(transaction, RATES, &rates.to_json(), now)?;
+            }
+            if *retention != before.retention {
+                write_setting(transaction, RETENTION, retention, now)?;
+            }
+            Ok((outcome, instance))
         })
     }
+}
+
+fn read_admission(connection: &Connection) -> Result<Admission, Error> {
+    Ok(Admission {
+        allowed_email_domains: read_setting(connection, DOMAINS)?.unwrap_or_default(),
+        invite_only: read_setting(connection, INVITE_ONLY)?.unwrap_or_default(),
+    })
+}
+
+fn read_instance(connection: &Connection) -> Result<Instance, Error> {
+    // Limits that another version stored and this one does not know do not keep a broker from starting.
+    let rates = read_setting::<Value>(connection, RATES)?.map(|stored| {
+        rates::Stored::from_json(&stored).unwrap_or_else(|| {
+            log_event!(Warn, "stored rate limits are not understood; the profile's are used");
+            rates::Stored::default()
+        })
+    });
+    let retention = read_setting::<Value>(connection, RETENTION)?.map(|stored| {
+        serde_json::from_value(stored).ok().filter(retention::Said::is_sensible).unwrap_or_else(|| {
+            log_event!(Warn, "the stored retention of logs is not understood; the default is used");
+            retention::Said::default()
+        })
+    });
+    Ok(Instance {
+        admission: read_admission(connection)?,
+        rates: rates.unwrap_or_default(),
+        retention: retention.unwrap_or_default(),
+    })
 }
 
 /// A setting's value; each is stored as JSON.
@@ -79,12 +139,33 @@ mod tests {
     use crate::store::scratch;
 
     #[test]
-    fn who_may_join_is_kept() {
+    fn what_is_set_is_kept_and_nonsense_is_left_alone() {
         let (_dir, store) = scratch();
-        assert_eq!(store.admission().unwrap(), Admission::default());
+        assert_eq!(store.instance().unwrap(), Instance::default());
         let strict = Admission { allowed_email_domains: vec!["example.com".to_owned()], invite_only: true };
-        store.set_admission(&strict, Timestamp::now()).unwrap();
+        let (old, new) = store
+            .edit_instance(Timestamp::now(), |instance| {
+                instance.rates.profile = Some(rates::Profile::Strict);
+                instance.retention.max_rows_per_vault = Some(5);
+                std::mem::replace(&mut instance.admission, strict.clone())
+            })
+            .unwrap();
+        assert_eq!((old, &new.admission), (Admission::default(), &strict));
+        assert_eq!(store.instance().unwrap(), new);
         assert_eq!(store.admission().unwrap(), strict);
+        for (key, text) in [(RATES, r#"{"profile":"hot"}"#), (RETENTION, r#"{"max_age_hours":-1}"#)] {
+            store
+                .change(Stale::Nothing, |transaction| {
+                    write_setting(
+                        transaction,
+                        key,
+                        &serde_json::from_str::<Value>(text).unwrap(),
+                        Timestamp::now(),
+                    )
+                })
+                .unwrap();
+        }
+        assert_eq!(store.instance().unwrap(), Instance { admission: strict, ..Instance::default() });
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! Invites: case 96, and who may make, see and end them.
 
-use agent_vault::store::settings::Admission;
-use agent_vault::store::{Locked, Timestamp};
 use serde_json::{Value, json};
 
 use crate::site::{Caller, OWNER, PASSWORD, Site, refused, text, token_in};
@@ -265,24 +263,21 @@ fn a_domain_that_is_not_allowed_neither_gets_an_invite_nor_takes_one_up() {
     let site = Site::start();
     let owner = site.owner();
     let early = invite(&owner, &json!({"email": "early@other.test"}));
-    admit(&site, &["example.test"]);
+    admit(&owner, &["example.test"]);
     let closed = refused(403, "Only addresses of these domains may join: example.test");
     assert_eq!(accept(&site, token_in(&early)).refusal(), closed);
     assert_eq!(owner.post("/v1/users/invites", &json!({"email": "late@other.test"})).refusal(), closed);
     // Invites are how people join an instance that is closed to everybody else.
     let made = invite(&owner, &json!({"email": GUEST}));
     accept(&site, token_in(&made)).expect(200);
-    admit(&site, &[]);
+    admit(&owner, &[]);
     accept(&site, token_in(&early)).expect(200);
 }
 
 /// Closes the instance to all who are not invited and of these domains.
-fn admit(site: &Site, domains: &[&str]) {
-    let store = Locked::open(&site.home.join(".agent-vault")).expect("the store");
-    let store = store.unlock(None).expect("a store without a password");
-    let allowed_email_domains = domains.iter().map(|domain| (*domain).to_owned()).collect();
-    let admission = Admission { allowed_email_domains, invite_only: true };
-    store.set_admission(&admission, Timestamp::now()).expect("a setting");
+fn admit(owner: &Caller, domains: &[&str]) {
+    let form = json!({"allowed_email_domains": domains, "invite_only": true});
+    owner.send("PUT", "/v1/admin/settings", &form).expect(200);
 }
 
 #[test]

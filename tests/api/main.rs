@@ -16,6 +16,7 @@ mod members;
 mod proposals;
 mod services;
 mod sessions;
+mod settings;
 mod site;
 mod transport;
 mod users;

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use agent_vault::proxy::{Limits, Rates};
+use agent_vault::proxy::Limits;
+use agent_vault::rate::tiers::Rates;
+use agent_vault::rate::{Flow, Window};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::ServerName;
@@ -31,7 +33,7 @@ fn basic(pair: &str) -> String {
 
 /// A proxy that takes its clients for those of another machine, with this many failures allowed.
 fn remote(peer: &str, auth_max: u32) -> Rig {
-    let rates = Rates { auth_max, ..Rates::default() };
+    let rates = Rates { auth: Window { max: auth_max, span: Duration::from_secs(300) }, ..Rates::default() };
     let limits = Limits { rates: Some(rates), ..Limits::default() };
     Rig::start(Rules { limits, peer: Some(address(peer)), ..Rules::default() })
 }
@@ -365,7 +367,7 @@ fn case_058_an_open_websocket_holds_its_slot() {
 
 #[test]
 fn case_059_a_429_is_not_marked_as_a_broker_error() {
-    let rates = Rates { proxy_rate: 0.001, proxy_burst: 1, ..Rates::default() };
+    let rates = Rates { proxy: Flow { rate: 0.001, burst: 1 }, ..Rates::default() };
     let limits = Limits { rates: Some(rates), ..Limits::default() };
     let origin = Origin::plain();
     let rig = rig_with(&json!([]), Rules { limits, ..Rules::default() });

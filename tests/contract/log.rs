@@ -3,7 +3,9 @@
 use std::net::TcpStream;
 use std::sync::Arc;
 
-use agent_vault::proxy::{Limits, Rates};
+use agent_vault::proxy::Limits;
+use agent_vault::rate::Flow;
+use agent_vault::rate::tiers::Rates;
 use agent_vault::vault::UnmatchedPolicy;
 use agent_vault::vault::request_log::Row;
 use serde_json::{Value, json};
@@ -191,7 +193,7 @@ fn case_140_each_refusal_has_one_row_and_its_code() {
     let get = forward("GET", untouched.port, "/", "");
     let deny = || Rules { policy: UnmatchedPolicy::Deny, ..Rules::default() };
     let small = Rules { limits: Limits { max_request_bytes: 1, ..Limits::default() }, ..Rules::default() };
-    let rates = Rates { proxy_burst: 0, ..Rates::default() };
+    let rates = Rates { proxy: Flow { rate: 20.0, burst: 0 }, ..Rates::default() };
     let slow = Rules { limits: Limits { rates: Some(rates), ..Limits::default() }, ..Rules::default() };
     let down = {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -12,6 +12,6 @@ pub(super) fn explain(call: &Call<'_>, inside: &InVault) -> Reply {
     };
     let (method, url) = (needed("method")?, needed("url")?);
     let rules = call.store().rules(&inside.vault.id)?;
-    let told = (call.api.explain)(&rules, &inside.vault.name, &method, &url);
+    let told = (call.api.surroundings.explain)(&rules, &inside.vault.name, &method, &url);
     told.map(|told| Answer::json(200, &told)).map_err(|wrong| Refusal::error(400, wrong))
 }

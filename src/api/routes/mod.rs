@@ -17,10 +17,11 @@ mod proposals;
 mod public;
 mod services;
 mod sessions;
+mod settings;
 mod users;
 mod vaults;
 
-use super::{Access, Instance, Route};
+use super::{Access, HEALTH, Instance, Route};
 use crate::vault::scope::Role;
 use Access::{Actor, Person, Public, Ready, Token, Vault};
 pub(crate) use auth::normal_email;
@@ -31,7 +32,7 @@ const fn route(method: &'static str, path: &'static str, access: Access) -> Rout
 
 /// Method, path, who may call, function.
 pub(super) const TABLE: &[Route] = &[
-    route("GET", "/health", Public(public::health)),
+    route("GET", HEALTH, Public(public::health)),
     route("GET", "/v1/status", Public(public::status)),
     route("GET", "/v1/mitm/ca.pem", Public(public::root_certificate)),
     route("GET", "/v1/service-catalog", Ready(catalog::list)),
@@ -67,6 +68,10 @@ pub(super) const TABLE: &[Route] = &[
     route("POST", "/v1/vaults/{}/rename", Actor(Instance::Any, vaults::rename)),
     route("POST", "/v1/vaults/{}/join", Actor(Instance::Owner, vaults::join)),
     route("POST", "/v1/vaults/{}/leave", Actor(Instance::Any, vaults::leave)),
+    route("GET", "/v1/admin/settings", Actor(Instance::Owner, settings::show)),
+    route("PUT", "/v1/admin/settings", Actor(Instance::Owner, settings::set)),
+    route("POST", "/v1/admin/settings/rate-limit/preview", Actor(Instance::Owner, settings::preview)),
+    route("POST", "/v1/admin/email/test", Actor(Instance::Owner, settings::test_email)),
     route("GET", "/v1/vaults/{}/context", Token(vaults::context)),
     route("GET", "/v1/vaults/{}/settings", Vault(Role::Proxy, vaults::settings)),
     route("PATCH", "/v1/vaults/{}/settings", Actor(Instance::Any, vaults::set_settings)),

@@ -12,9 +12,11 @@ use crate::log::Level;
 use crate::net::guard::{Cidr, Guard};
 use crate::net::reactor;
 use crate::proxy::{Egress, Limits, Shares};
+use crate::rate::tiers::Policy;
 use crate::secret::Secret;
+use crate::store::retention;
 use crate::vault::service::InternalNames;
-pub use logs::{RequestLines, RequestLog};
+pub use logs::RequestLines;
 
 const DEFAULT_PORT: u16 = 14_321;
 const DEFAULT_PROXY_PORT: u16 = 14_322;
@@ -78,7 +80,9 @@ pub struct Settings {
     /// The public address the operator chose, without trailing slashes.
     pub base_url: Option<String>,
     pub log_level: Level,
-    pub request_log: RequestLog,
+    pub request_lines: RequestLines,
+    pub retention: retention::Policy,
+    pub rates: Policy,
     pub limits: Limits,
     pub connections: reactor::Limits,
     pub guard: Guard,
@@ -119,7 +123,9 @@ fn gather(flags: &Flags, vars: &mut Vars<'_>) -> Settings {
         owner: owner(flags, vars),
         base_url: base_url(vars),
         log_level: log_level(flags, vars),
-        request_log: logs::read(flags, vars),
+        request_lines: logs::lines(flags, vars),
+        retention: logs::retention(vars),
+        rates: rates::read(vars),
         limits: limits(flags, vars, connections.max_connections),
         connections,
         guard: guard(vars),
@@ -253,7 +259,6 @@ fn limits(flags: &Flags, vars: &mut Vars<'_>, max_connections: usize) -> Limits 
     Limits {
         max_request_bytes: request.unwrap_or(standard.max_request_bytes),
         max_response_bytes: response.filter(|bytes| *bytes > 0),
-        rates: rates::read(vars),
         shares: shares(vars, max_connections),
         ..standard
     }

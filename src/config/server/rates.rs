@@ -1,62 +1,49 @@
 //! Rate tiers as the environment sets them.
 
 use super::Vars;
-use crate::proxy::Rates;
+use crate::rate::tiers::{Knob, Numbers, Policy, Profile, Row, Said, TABLE};
 
-/// The rates of the tiers that are in this build: the profile's, and what a variable says of one knob
-/// (contract H.1).
-pub(super) fn read(vars: &mut Vars<'_>) -> Option<Rates> {
+/// Reads every knob of every tier (contract A.2).
+pub(super) fn read(vars: &mut Vars<'_>) -> Policy {
     let profile = profile(vars);
-    let base = profile.unwrap_or_default();
-    let name = |knob: &str| format!("AGENT_VAULT_RATELIMIT_{knob}");
-    let rates = Rates {
-        auth_max: vars.positive(&name("AUTH_MAX")).unwrap_or(base.auth_max),
-        auth_window: vars.span(&name("AUTH_WINDOW")).unwrap_or(base.auth_window),
-        proxy_rate: vars.positive(&name("PROXY_RATE")).unwrap_or(base.proxy_rate),
-        proxy_burst: vars.positive(&name("PROXY_BURST")).unwrap_or(base.proxy_burst),
-        proxy_in_flight: vars.positive(&name("PROXY_CONCURRENCY")).unwrap_or(base.proxy_in_flight),
-    };
-    // A knob that turns nothing would be taken for a limit that holds.
-    for (tier, without, knobs) in [
-        ("AUTH", &["RATE", "BURST", "CONCURRENCY"][..], "MAX and WINDOW"),
-        ("PROXY", &["WINDOW", "MAX"], "RATE, BURST and CONCURRENCY"),
-    ] {
-        for knob in without {
-            let name = name(&format!("{tier}_{knob}"));
-            if vars.text(&name).is_some() {
-                vars.problem(format!("{name}: this tier has {knobs} only"));
-            }
-        }
+    let mut said = Said::default();
+    for row in &TABLE {
+        said[row.tier as usize] = numbers(vars, row);
     }
-    profile.map(|_| rates)
+    Policy { profile, said, is_locked: vars.switch("AGENT_VAULT_RATELIMIT_LOCK") }
 }
 
-/// The named sets of rates; `None` switches all limiters off.
-fn profile(vars: &mut Vars<'_>) -> Option<Rates> {
-    const NAME: &str = "AGENT_VAULT_RATELIMIT_PROFILE";
-    let standard = Rates::default();
-    match vars.text(NAME).map(|text| text.to_ascii_lowercase()).as_deref() {
-        None | Some("default") => Some(standard),
-        Some("off") => None,
-        Some("strict") => Some(Rates {
-            auth_max: standard.auth_max / 2,
-            proxy_rate: standard.proxy_rate / 2.0,
-            proxy_burst: standard.proxy_burst / 2,
-            proxy_in_flight: standard.proxy_in_flight / 2,
-            ..standard
-        }),
-        Some("loose") => Some(Rates {
-            auth_max: standard.auth_max * 2,
-            proxy_rate: standard.proxy_rate * 2.0,
-            proxy_burst: standard.proxy_burst * 2,
-            proxy_in_flight: standard.proxy_in_flight * 2,
-            ..standard
-        }),
-        Some(other) => {
-            vars.problem(format!("{NAME}: {other:?} is none of default, strict, loose, off"));
-            None
+fn numbers(vars: &mut Vars<'_>, row: &Row) -> Numbers {
+    let mut numbers = Numbers::default();
+    for knob in Knob::ALL {
+        let name = format!("AGENT_VAULT_RATELIMIT_{}_{}", row.name, knob.name().to_ascii_uppercase());
+        if !row.has(knob) {
+            // A knob that turns nothing would be taken for a limit that holds.
+            if vars.text(&name).is_some() {
+                let knobs = row.knobs(str::to_ascii_uppercase);
+                vars.problem(format!("{name}: this tier has {knobs} only"));
+            }
+            continue;
+        }
+        match knob {
+            Knob::Rate => numbers.rate = vars.positive(&name).unwrap_or_default(),
+            Knob::Burst => numbers.burst = vars.positive(&name).unwrap_or_default(),
+            Knob::Max => numbers.max = vars.positive(&name).unwrap_or_default(),
+            Knob::Window => numbers.window = vars.span(&name).unwrap_or_default(),
+            Knob::Concurrency => numbers.concurrency = vars.positive(&name).unwrap_or_default(),
         }
     }
+    numbers
+}
+
+fn profile(vars: &mut Vars<'_>) -> Option<Profile> {
+    const NAME: &str = "AGENT_VAULT_RATELIMIT_PROFILE";
+    let text = vars.text(NAME)?;
+    let profile = Profile::parse(&text);
+    if profile.is_none() {
+        vars.problem(format!("{NAME}: {text:?} is none of default, strict, loose, off"));
+    }
+    profile
 }
 
 #[cfg(test)]
@@ -65,7 +52,8 @@ mod tests {
 
     use super::super::tests::read_with;
     use super::super::{Flags, Shares};
-    use super::*;
+    use crate::rate::tiers::{Rates, Stored};
+    use crate::rate::{Flow, Window};
 
     #[test]
     fn a_knob_beats_its_profile_and_off_beats_both() {
@@ -75,21 +63,26 @@ mod tests {
                 ("AGENT_VAULT_RATELIMIT_PROFILE", profile),
                 ("AGENT_VAULT_RATELIMIT_AUTH_WINDOW", "1h30m"),
                 ("AGENT_VAULT_RATELIMIT_PROXY_RATE", "0.5"),
+                ("AGENT_VAULT_RATELIMIT_GLOBAL_CONCURRENCY", "7"),
+                ("AGENT_VAULT_RATELIMIT_LOCK", "true"),
                 ("AGENT_VAULT_MAX_CONNECTIONS", "100"),
                 ("AGENT_VAULT_MAX_CONNECTIONS_PER_VAULT", "7"),
             ];
-            read_with(&Flags::default(), &vars).unwrap().limits
+            read_with(&Flags::default(), &vars).unwrap()
         };
-        let strict = read("strict");
+        let strict = read("STRICT");
         let expected = Rates {
-            auth_max: 25,
-            auth_window: Duration::from_secs(5400),
-            proxy_rate: 0.5,
-            proxy_burst: 100,
+            auth: Window { max: 25, span: Duration::from_secs(5400) },
+            authed: Flow { rate: 5.0, burst: 120 },
+            global: Flow { rate: 1000.0, burst: 2000 },
+            global_in_flight: 7,
+            proxy: Flow { rate: 0.5, burst: 100 },
             proxy_in_flight: 32,
+            wrong_codes: 5,
         };
-        assert_eq!(strict.rates, Some(expected));
-        assert_eq!(strict.shares, Shares { per_actor: 50, per_vault: 7 });
-        assert_eq!(read("off").rates, None);
+        assert_eq!(strict.rates.resolve(&Stored::default()).rates(), Some(expected));
+        assert!(strict.rates.is_locked);
+        assert_eq!(strict.limits.shares, Shares { per_actor: 50, per_vault: 7 });
+        assert_eq!(read("off").rates.resolve(&Stored::default()).rates(), None);
     }
 }

@@ -1,6 +1,5 @@
 //! Proving an address with a code; and for every kind of code, handing it out and counting wrong ones.
 
-use std::sync::PoisonError;
 use std::time::Instant;
 
 use serde::Deserialize;
@@ -119,6 +118,5 @@ pub(super) fn forget_guesses(api: &Api, email: &str) {
 
 /// Asks the counter of wrong codes, unless limits are off.
 fn wrong_codes<T>(api: &Api, ask: impl FnOnce(&mut Failures) -> T) -> Option<T> {
-    let failures = api.wrong_codes.as_ref()?;
-    Some(ask(&mut failures.lock().unwrap_or_else(PoisonError::into_inner)))
+    api.limits.wrong_codes().map(|mut failures| ask(&mut failures))
 }

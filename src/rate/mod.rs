@@ -2,7 +2,11 @@
 //!
 //! Pure state with time as an argument; callers wrap it in a lock of their own. Every limiter is bounded:
 //! past [`MAX_KEYS`] the idle keys go first, then the longest unseen. An empty key is never limited, since
-//! it stands for nobody (contract A.2).
+//! it stands for nobody (contract A.2). Limits may change while a limiter works; what it has counted stays.
+//! [`tiers`] says which limits there are and who sets them.
+
+pub mod span;
+pub mod tiers;
 
 mod failures;
 
@@ -30,29 +34,53 @@ impl TooMany {
     }
 }
 
+/// What a bucket says to who is let through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Left {
+    pub limit: u32,
+    pub remaining: u32,
+}
+
 /// At most `max` events in any span of `span`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Window {
+    pub max: u32,
+    pub span: Duration,
+}
+
+/// `burst` at once, refilled at `rate` per second.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Flow {
+    pub rate: f64,
+    pub burst: u32,
+}
+
+/// Events of each key in a [`Window`].
 #[derive(Debug)]
 pub struct Windows {
-    max: u32,
-    span: Duration,
+    limit: Window,
     keys: HashMap<String, VecDeque<Instant>>,
 }
 
 impl Windows {
-    pub fn new(max: u32, span: Duration) -> Self {
-        Self { max, span, keys: HashMap::new() }
+    pub fn new(limit: Window) -> Self {
+        Self { limit, keys: HashMap::new() }
+    }
+
+    pub fn set(&mut self, limit: Window) {
+        self.limit = limit;
     }
 
     /// Whether another event of this key would be too many; records nothing.
     pub fn look(&self, key: &str, now: Instant) -> Result<(), TooMany> {
+        let Window { max, span } = self.limit;
         let Some(events) = self.keys.get(key) else { return Ok(()) };
-        let is_recent = |at: &&Instant| now.saturating_duration_since(**at) < self.span;
+        let is_recent = |at: &&Instant| now.saturating_duration_since(**at) < span;
         let recent = events.iter().filter(is_recent).count();
         match events.iter().find(is_recent) {
-            Some(oldest) if recent >= self.max as usize => Err(TooMany {
-                limit: self.max,
-                retry_after: (*oldest + self.span).saturating_duration_since(now),
-            }),
+            Some(oldest) if recent >= max as usize => {
+                Err(TooMany { limit: max, retry_after: (*oldest + span).saturating_duration_since(now) })
+            }
             _ => Ok(()),
         }
     }
@@ -62,7 +90,7 @@ impl Windows {
         if key.is_empty() {
             return;
         }
-        let span = self.span;
+        let Window { max, span } = self.limit;
         if self.keys.len() >= MAX_KEYS && !self.keys.contains_key(key) {
             make_room(&mut self.keys, |events| events.back().copied(), |last| now >= last + span);
         }
@@ -71,7 +99,7 @@ impl Windows {
             events.pop_front();
         }
         // One more than the maximum tells as much as a thousand more.
-        if events.len() <= self.max as usize {
+        if events.len() <= max as usize {
             events.push_back(now);
         }
     }
@@ -84,48 +112,57 @@ impl Windows {
     }
 }
 
-/// `burst` at once, refilled at `per_second`.
+/// A bucket with a [`Flow`] for each key.
 #[derive(Debug)]
 pub struct Buckets {
-    per_second: f64,
-    burst: u32,
+    limit: Flow,
     keys: HashMap<String, (f64, Instant)>,
 }
 
 impl Buckets {
-    pub fn new(per_second: f64, burst: u32) -> Self {
-        Self { per_second, burst, keys: HashMap::new() }
+    pub fn new(limit: Flow) -> Self {
+        Self { limit, keys: HashMap::new() }
     }
 
-    /// Takes one token.
-    pub fn take(&mut self, key: &str, now: Instant) -> Result<(), TooMany> {
+    pub fn set(&mut self, limit: Flow) {
+        self.limit = limit;
+    }
+
+    /// Takes one token; nothing is said of what is left to nobody.
+    pub fn take(&mut self, key: &str, now: Instant) -> Result<Option<Left>, TooMany> {
         if key.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
-        let full = f64::from(self.burst);
-        let refill = Duration::from_secs_f64((full / self.per_second).min(86_400.0));
+        let Flow { rate, burst } = self.limit;
+        let full = f64::from(burst);
+        let refill = Duration::from_secs_f64((full / rate).min(86_400.0));
         if self.keys.len() >= MAX_KEYS && !self.keys.contains_key(key) {
             make_room(&mut self.keys, |(_, at)| Some(*at), |at| now >= at + refill);
         }
         let (tokens, at) = self.keys.entry(key.to_owned()).or_insert((full, now));
-        let gained = now.saturating_duration_since(*at).as_secs_f64() * self.per_second;
+        let gained = now.saturating_duration_since(*at).as_secs_f64() * rate;
         *tokens = (*tokens + gained).min(full);
         *at = now;
         if *tokens >= 1.0 {
             *tokens -= 1.0;
-            return Ok(());
+            return Ok(Some(Left { limit: burst, remaining: whole(*tokens) }));
         }
-        let wait = ((1.0 - *tokens) / self.per_second).min(86_400.0);
-        Err(TooMany { limit: self.burst, retry_after: Duration::from_secs_f64(wait) })
+        let wait = ((1.0 - *tokens) / rate).min(86_400.0);
+        Err(TooMany { limit: burst, retry_after: Duration::from_secs_f64(wait) })
     }
 }
 
 /// At most so many at the same time, by key; those who come late wait a bounded time.
 #[derive(Debug)]
 pub struct Slots<K> {
-    each: u32,
-    taken: Mutex<HashMap<K, u32>>,
+    state: Mutex<Taken<K>>,
     freed: Condvar,
+}
+
+#[derive(Debug)]
+struct Taken<K> {
+    each: u32,
+    by_key: HashMap<K, u32>,
 }
 
 /// One taken slot; free again when dropped.
@@ -137,42 +174,59 @@ pub struct Slot<K: Eq + Hash + Clone> {
 
 impl<K: Eq + Hash + Clone> Slots<K> {
     pub fn new(each: u32) -> Self {
-        Self { each, taken: Mutex::new(HashMap::new()), freed: Condvar::new() }
+        Self { state: Mutex::new(Taken { each, by_key: HashMap::new() }), freed: Condvar::new() }
+    }
+
+    /// Changes the number; those who hold more than that keep what they hold.
+    pub fn set(&self, each: u32) {
+        self.lock().each = each;
+        self.freed.notify_all();
+    }
+
+    /// How many are taken, by all keys together.
+    pub fn count(&self) -> u64 {
+        self.lock().by_key.values().map(|count| u64::from(*count)).sum()
     }
 
     /// Takes a slot, waiting at most until `until`.
     pub fn take(self: &Arc<Self>, key: &K, until: Instant) -> Result<Slot<K>, TooMany> {
         let mut taken = self.lock();
         loop {
-            let count = taken.get(key).copied().unwrap_or(0);
-            if count < self.each {
-                taken.insert(key.clone(), count + 1);
+            let count = taken.by_key.get(key).copied().unwrap_or(0);
+            if count < taken.each {
+                taken.by_key.insert(key.clone(), count + 1);
                 return Ok(Slot { of: Arc::clone(self), key: key.clone() });
             }
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(TooMany { limit: self.each, retry_after: Duration::from_secs(1) });
+                return Err(TooMany { limit: taken.each, retry_after: Duration::from_secs(1) });
             }
             taken = self.freed.wait_timeout(taken, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
     /// A count is consistent after each statement, so a poisoned lock is usable.
-    fn lock(&self) -> MutexGuard<'_, HashMap<K, u32>> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Taken<K>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl<K: Eq + Hash + Clone> Drop for Slot<K> {
     fn drop(&mut self) {
         let mut taken = self.of.lock();
-        match taken.get_mut(&self.key) {
+        match taken.by_key.get_mut(&self.key) {
             Some(count) if *count > 1 => *count -= 1,
-            _ => drop(taken.remove(&self.key)),
+            _ => drop(taken.by_key.remove(&self.key)),
         }
         drop(taken);
         self.of.freed.notify_all();
     }
+}
+
+/// Whole tokens of a bucket, which never holds more than a [`Flow::burst`].
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between nothing and u32::MAX")]
+fn whole(tokens: f64) -> u32 {
+    tokens as u32
 }
 
 /// Forgets the idle keys; if none is, the one unseen for longest.
@@ -196,7 +250,7 @@ mod tests {
 
     #[test]
     fn a_window_refuses_the_one_too_many_until_the_oldest_leaves() {
-        let (mut windows, start) = (Windows::new(3, 5 * SECOND), Instant::now());
+        let (mut windows, start) = (Windows::new(Window { max: 3, span: 5 * SECOND }), Instant::now());
         for n in 0..3 {
             assert_eq!(windows.admit("a", start + n * SECOND), Ok(()));
         }
@@ -209,7 +263,7 @@ mod tests {
 
     #[test]
     fn looking_records_nothing_and_nobody_is_never_limited() {
-        let (mut windows, now) = (Windows::new(1, SECOND), Instant::now());
+        let (mut windows, now) = (Windows::new(Window { max: 1, span: SECOND }), Instant::now());
         for _ in 0..3 {
             assert_eq!(windows.look("a", now), Ok(()));
             assert_eq!(windows.admit("", now), Ok(()));
@@ -218,20 +272,48 @@ mod tests {
 
     #[test]
     fn a_bucket_refills_at_its_rate() {
-        let (mut buckets, start) = (Buckets::new(2.0, 3), Instant::now());
-        for _ in 0..3 {
-            assert_eq!(buckets.take("a", start), Ok(()));
+        let (mut buckets, start) = (Buckets::new(Flow { rate: 2.0, burst: 3 }), Instant::now());
+        for remaining in [2, 1, 0] {
+            assert_eq!(buckets.take("a", start), Ok(Some(Left { limit: 3, remaining })));
         }
         let refused = buckets.take("a", start).unwrap_err();
         assert_eq!((refused.limit, refused.retry_after_secs()), (3, 1));
-        assert_eq!(buckets.take("a", start + SECOND / 2), Ok(()));
+        assert!(buckets.take("a", start + SECOND / 2).is_ok());
         assert!(buckets.take("a", start + SECOND / 2).is_err());
-        assert_eq!(buckets.take("b", start), Ok(()));
+        assert!(buckets.take("b", start).is_ok());
+        assert_eq!(buckets.take("", start), Ok(None));
+    }
+
+    #[test]
+    fn limits_change_and_counts_stay() {
+        let (mut windows, now) = (Windows::new(Window { max: 5, span: SECOND }), Instant::now());
+        let mut buckets = Buckets::new(Flow { rate: 1.0, burst: 10 });
+        for _ in 0..3 {
+            windows.record("a", now);
+            assert!(buckets.take("a", now).is_ok());
+        }
+        windows.set(Window { max: 3, span: SECOND });
+        assert!(windows.look("a", now).is_err());
+        windows.set(Window { max: 4, span: SECOND });
+        assert!(windows.admit("a", now).is_ok() && windows.look("a", now).is_err());
+        buckets.set(Flow { rate: 1.0, burst: 2 });
+        assert_eq!(buckets.take("a", now), Ok(Some(Left { limit: 2, remaining: 1 })));
+        buckets.set(Flow { rate: 1.0, burst: 10 });
+        assert_eq!(buckets.take("a", now), Ok(Some(Left { limit: 10, remaining: 0 })), "no gift");
+
+        let slots = Arc::new(Slots::new(2));
+        let held = [slots.take(&"a", now).unwrap(), slots.take(&"a", now).unwrap()];
+        slots.set(1);
+        drop(held);
+        let _one = slots.take(&"a", now).unwrap();
+        assert!(slots.take(&"a", now).is_err());
+        slots.set(2);
+        assert!(slots.take(&"a", now).is_ok());
     }
 
     #[test]
     fn keys_are_bounded() {
-        let (mut windows, now) = (Windows::new(1, SECOND), Instant::now());
+        let (mut windows, now) = (Windows::new(Window { max: 1, span: SECOND }), Instant::now());
         for n in 0..MAX_KEYS + 100 {
             windows.record(&n.to_string(), now);
         }
