@@ -118,6 +118,85 @@ fn a_rate_and_a_number_in_flight_are_kept() {
 }
 
 #[test]
+fn an_owner_changes_the_limits_of_a_proxy_that_runs() {
+    let (origin, broker) =
+        broker(&[("AGENT_VAULT_RATELIMIT_PROXY_RATE", "0.001"), ("AGENT_VAULT_RATELIMIT_PROXY_BURST", "2")]);
+    let token = broker.agent("bot");
+    let port = origin.port();
+    let mut client = connect(&broker);
+    served(&ask(&mut client, &token, port, EMPTY));
+    served(&ask(&mut client, &token, port, EMPTY));
+    refused(&ask(&mut client, &token, port, EMPTY), 429, "rate_limit_scope");
+    broker.cli(&["owner", "config", "set", "--ratelimit-profile", "off"]);
+    for _ in 0..10 {
+        served(&ask(&mut client, &token, port, EMPTY));
+    }
+    broker.cli(&["owner", "config", "set", "--ratelimit-profile", "strict"]);
+    refused(&ask(&mut client, &token, port, EMPTY), 429, "rate_limit_scope");
+}
+
+#[test]
+fn a_shorter_retention_holds_without_a_restart() {
+    let (origin, broker) = broker(&[]);
+    let token = broker.agent("bot");
+    let mut client = connect(&broker);
+    for _ in 0..3 {
+        served(&ask(&mut client, &token, origin.port(), EMPTY));
+    }
+    let rows = || {
+        let shown = broker.cli(&["vault", "logs", "--json", "--vault", "default"]).stdout;
+        let answer: serde_json::Value = serde_json::from_str(&shown).unwrap();
+        answer["logs"].as_array().unwrap().len()
+    };
+    eventually("the rows are written", || rows() == 3);
+    let set = |body: &str| {
+        let session =
+            std::fs::read_to_string(broker.operator_home().join(".agent-vault/session.json")).unwrap();
+        let session: serde_json::Value = serde_json::from_str(&session).unwrap();
+        let agent = ureq::Agent::config_builder().proxy(None).build().new_agent();
+        let request = agent.put(format!("{}/v1/admin/settings", broker.address()));
+        let login = format!("Bearer {}", session["token"].as_str().unwrap());
+        request.header("Authorization", login).send(body).unwrap();
+    };
+    set(r#"{"logs_retention":{"max_rows_per_vault":1}}"#);
+    eventually("rows beyond the new bound are deleted", || rows() == 1);
+}
+
+#[test]
+fn what_owners_set_is_shown_and_nothing_to_set_is_an_error() {
+    let (_origin, broker) = broker(&[("AGENT_VAULT_RATELIMIT_PROXY_RATE", "0.5")]);
+    broker.cli(&["owner", "config", "set", "--invite-only", "--allowed-domains", "B.test, a.test"]);
+    let shown = broker.cli(&["owner", "config", "get"]).stdout;
+    assert_eq!(
+        shown,
+        "SETTING            VALUE                                         FROM\n\
+         invite-only        true\n\
+         allowed-domains    b.test,a.test\n\
+         e-mail             off\n\
+         ratelimit-profile  default\n\
+         AUTH               max=50 window=5m0s                            default\n\
+         AUTHED             rate=10 burst=240                             default\n\
+         GLOBAL             rate=2000 burst=4000 concurrency=512          default\n\
+         PROXY              rate=0.5 burst=200 concurrency=64             env\n\
+         logs-retention     max_age_hours=168.0 max_rows_per_vault=10000  default\n"
+    );
+    broker.cli(&["owner", "config", "set", "--invite-only=false", "--allowed-domains", ""]);
+    let shown = broker.cli(&["owner", "config", "get", "--json"]).stdout;
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(
+        (&shown["invite_only"], &shown["allowed_email_domains"]),
+        (&false.into(), &serde_json::json!([]))
+    );
+    let ended = run(&mut broker.operator(&["owner", "config", "set"]), b"");
+    assert_eq!(
+        (ended.code(), ended.stderr.as_str()),
+        (Some(2), "nothing to set: give --invite-only, --allowed-domains or --ratelimit-profile\n")
+    );
+    let ended = run(&mut broker.operator(&["owner", "email", "test", "--to", "a@b.test"]), b"");
+    assert_eq!((ended.code(), ended.stderr.as_str()), (Some(1), "SMTP is not configured\n"));
+}
+
+#[test]
 fn bodies_are_bounded_both_ways() {
     let (origin, broker) =
         broker(&[("AGENT_VAULT_MAX_REQUEST_BYTES", "10"), ("AGENT_VAULT_MAX_RESPONSE_BYTES", "5")]);

@@ -60,6 +60,7 @@ const TABLE: &[&[Verb]] = &[
     operator::invite::VERBS,
     operator::owner::VERBS,
     operator::catalog::VERBS,
+    operator::config::VERBS,
     operator::ca::VERBS,
     operator::backup::VERBS,
     operator::master_password::VERBS,

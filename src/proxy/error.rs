@@ -203,11 +203,13 @@ impl Error {
             Self::TooMany(tier, too_many) => (Shape::Rate(*too_many), too_often(*tier).to_owned()),
             Self::ClientGone => text("Bad Request"),
             Self::AuthorizationRequired => text("Proxy-Authorization required"),
-            Self::Scope(ScopeError::InvalidToken) => text("invalid or expired session"),
+            // A failed lookup is told like an unknown token (contract B.6); the reason tells them apart.
+            Self::Scope(ScopeError::InvalidToken | ScopeError::Unavailable) => {
+                text("invalid or expired session")
+            }
             Self::Scope(ScopeError::Forbidden) => text("forbidden"),
             Self::Scope(ScopeError::VaultNotFound) => text("vault not found"),
             Self::Scope(ScopeError::VaultUnclear) => text(VAULT_UNCLEAR),
-            Self::Scope(ScopeError::Unavailable) => text("internal error"),
             Self::NoMatch => {
                 broker(format!("No broker service matching host \"{target}\" in vault \"{vault}\""))
             }

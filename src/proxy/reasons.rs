@@ -197,7 +197,7 @@ pub static TABLE: [Reason; 43] = [
     Reason {
         kind: Kind::ScopeUnavailable,
         name: "scope_unavailable",
-        statuses: &[500],
+        statuses: &[407],
         log_code: "internal",
         meaning: "the broker could not look the token up",
         remedy: "see the broker's log",

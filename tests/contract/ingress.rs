@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::api::Api;
 use super::wire::{HOST, ask, forward, rig, rig_with, secure_origin};
-use crate::support::rig::{AUTH, Rig, Rows, Rules, Script, TOKEN, expect, read_head};
+use crate::support::rig::{AUTH, Rig, Rows, Rules, Script, TOKEN, UNREADABLE, expect, read_head};
 use crate::support::{Broker, Origin};
 
 const REQUIRED: &str = "Proxy-Authorization required\n";
@@ -405,4 +405,18 @@ fn case_060_a_limiter_that_is_off_never_says_429() {
     });
     is_done.recv().unwrap();
     drop(reading);
+}
+
+#[test]
+fn a_token_that_cannot_be_looked_up_is_told_like_one_that_is_unknown() {
+    // B.6, for a tunnel and for a request: nothing goes out, and the reason says whose fault it is.
+    let origin = Script::start(|_, _| panic!("the origin was reached"));
+    let rig = rig(&json!([]));
+    let credential = format!("Proxy-Authorization: Bearer {UNREADABLE}\r\n");
+    for start in [format!("CONNECT {HOST}:{}", origin.port), format!("GET http://{HOST}:{}/", origin.port)] {
+        let answer = ask(&mut rig.connect(), &format!("{start} HTTP/1.1\r\nHost: h\r\n{credential}\r\n"));
+        assert_eq!(answer.said(), (407, INVALID));
+        assert_eq!(answer.field("proxy-authenticate"), Some("Basic realm=\"agent-vault\""));
+        assert_eq!(answer.reason(), Some("scope_unavailable"));
+    }
 }

@@ -89,6 +89,9 @@ pub(crate) fn bearer(host: &str, port: Option<u16>) -> service::Service {
     }
 }
 
+/// A token whose lookup fails.
+pub(crate) const UNREADABLE: &str = "av_agt_unreadable";
+
 struct OneVault(Arc<Scope>, Result<Arc<Snapshot>, SnapshotUnavailable>);
 
 /// The rows of a request log, for a test to wait for.
@@ -133,6 +136,9 @@ impl Service for Seeming {
 
 impl Directory for OneVault {
     fn scope(&self, token: &Secret, hint: Option<&str>) -> Result<Arc<Scope>, ScopeError> {
+        if *token == Secret::from(UNREADABLE) {
+            return Err(ScopeError::Unavailable);
+        }
         if *token != Secret::from(TOKEN) {
             return Err(ScopeError::InvalidToken);
         }
