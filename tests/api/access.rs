@@ -71,6 +71,10 @@ POST /v1/credentials/oauth/tokens {"vault":"default","key":"OAUTH"} | 111333..33
 GET /v1/vaults | 1113...........
 POST /v1/vaults | 11133333..3....
 GET /v1/admin/vaults | 111333333.3333.
+GET /v1/admin/settings | 111333333.3333.
+PUT /v1/admin/settings | 111333333.3333.
+POST /v1/admin/settings/rate-limit/preview | 111333333.3333.
+POST /v1/admin/email/test | 111333333.3333.
 DELETE /v1/vaults/default | 1113333.3.333..
 POST /v1/vaults/default/rename | 1113333.3.333..
 GET /v1/vaults/default/context | 111.3...3333...
