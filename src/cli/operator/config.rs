@@ -21,7 +21,10 @@ pub(in crate::cli) const VERBS: &[Verb] = &[
         about: "Change who may join, or the profile of the rate limits",
         flags: &[
             &[
-                Flag("--invite-only[=false]", "whether only invited people may register"),
+                Flag(
+                    "--invite-only",
+                    "only invited people may register; --invite-only=false lets others, too",
+                ),
                 Flag("--allowed-domains a,b", "domains an address must be in; an empty list allows any"),
                 Flag("--ratelimit-profile P", "default, strict, loose or off"),
             ],
