@@ -17,7 +17,7 @@
 //! | the proxy; the control API | [`proxy`], [`api`] |
 //! | a conversation on a stream; TLS; what survives a restart; a broker's client | [`peer`], [`tls`], [`store`], [`client`] |
 //! | bytes and time; the wire format; the rules; being asked how one is | [`net`], [`http1`], [`vault`], [`health`] |
-//! | words all rooms share; the system | [`authority`], [`failure`], [`log`], [`rate`], [`secret`], [`sys`] |
+//! | words all rooms share; the system | [`authority`], [`failure`], [`log`], [`metrics`], [`rate`], [`secret`], [`sys`] |
 //!
 //! # The life of a request
 //!
@@ -49,6 +49,7 @@ pub mod failure;
 pub mod health;
 pub mod http1;
 pub mod log;
+pub mod metrics;
 pub mod net;
 pub mod peer;
 pub mod proxy;

@@ -12,6 +12,7 @@ authority | |
 failure   | |
 secret    | | subtle
 log       | secret | time
+metrics   | |
 rate      | |
 sys       | | nix
 
@@ -25,8 +26,8 @@ tls       | words net | rustls rcgen webpki_roots ring
 store     | words rate vault | rusqlite argon2 base64 ring time
 client    | words | ureq rustls webpki_root_certs
 
-proxy     | words rate net http1 vault peer tls | base64 ring
-api       | words rate net http1 vault peer store | zeroize
+proxy     | words metrics rate net http1 vault peer tls | base64 ring
+api       | words metrics rate net http1 vault peer store | zeroize
 
 entry     | below | base64 ring webpki_root_certs
 config    | below |

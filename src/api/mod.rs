@@ -7,6 +7,7 @@
 //! stay here.
 
 mod caller;
+mod counts;
 mod form;
 mod limits;
 mod refusal;
@@ -19,6 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::http1::respond::Answer;
+use crate::metrics::Page;
 use crate::net::guard::Cidr;
 use crate::rate::tiers::{self, Rates};
 use crate::rate::{Left, Slot};
@@ -29,6 +31,7 @@ use crate::vault::Snapshot;
 use crate::vault::scope::Role;
 use crate::vault::service::InternalNames;
 use caller::{Actor, InVault, Person, Who};
+use counts::Counts;
 use limits::Limits;
 use refusal::{Refusal, Reply};
 pub use request::Request;
@@ -66,6 +69,18 @@ pub struct Settings {
     pub rates: tiers::Policy,
     /// The same of the request log's bounds.
     pub retention: retention::Policy,
+    /// Who may read `/metrics`.
+    pub watchers: Watchers,
+}
+
+/// Who may read the numbers of `/metrics`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Watchers {
+    /// Whoever reaches the port.
+    Anyone,
+    Nobody,
+    #[default]
+    Owners,
 }
 
 /// The root and port of a proxy that is listening.
@@ -80,9 +95,13 @@ pub struct ProxyNotice {
 pub type Explain =
     Box<dyn Fn(&Snapshot, &str, &str, &str) -> Result<serde_json::Value, &'static str> + Send + Sync>;
 
+/// Writes the numbers of the rest of the broker on a page.
+pub type Measure = Box<dyn Fn(&mut Page) + Send + Sync>;
+
 /// The rest of the broker, as far as this room asks or tells it. It lies above, so it is handed in.
 pub struct Surroundings {
     pub explain: Explain,
+    pub measure: Measure,
     /// Takes the rate tiers of the proxy, at the start and when an owner changes them.
     pub set_rates: Box<dyn Fn(Option<Rates>) + Send + Sync>,
     /// The same for the bounds of the request log.
@@ -98,6 +117,7 @@ pub struct Api {
     /// Set once an account exists: it never goes back.
     has_users: AtomicBool,
     limits: Limits,
+    counts: Counts,
     /// Held from the change of a setting until it holds everywhere, so that the last one stored is the last
     /// one applied.
     setting: Mutex<()>,
@@ -156,6 +176,7 @@ impl Api {
             proxy: OnceLock::new(),
             has_users: AtomicBool::new(false),
             limits: Limits::new(),
+            counts: Counts::default(),
             setting: Mutex::new(()),
             derivation: Mutex::new(()),
         }
@@ -193,8 +214,12 @@ impl Api {
     pub fn handle(&self, request: &Request) -> Answer {
         let answer = match self.admit(request).and_then(|_slot| self.dispatch(request)) {
             Ok(answer) => answer,
-            Err(refusal) => refusal.into_answer(request),
+            Err(refusal) => {
+                self.counts.refusal(&refusal);
+                refusal.into_answer(request)
+            }
         };
+        self.counts.answer(answer.status);
         secured(answer)
     }
 
@@ -337,9 +362,11 @@ mod tests {
             trusted_proxies: Vec::new(),
             rates: tiers::Policy::default(),
             retention: retention::Policy::default(),
+            watchers: Watchers::default(),
         };
         let surroundings = Surroundings {
             explain: Box::new(|_, _, _, _| Err("not asked")),
+            measure: Box::new(|_| ()),
             set_rates: Box::new(|_| ()),
             set_retention: Box::new(|_| ()),
         };

@@ -20,6 +20,7 @@ Flags:
   --max-response-bytes N     longest response body (0: no limit; AGENT_VAULT_MAX_RESPONSE_BYTES)
   --log-level LEVEL          info or debug (AGENT_VAULT_LOG_LEVEL)
   --log-requests json        each proxied request as a line of JSON on stderr, too (AGENT_VAULT_LOG_REQUESTS)
+  --metrics WHO              who may read /metrics: owner, open or off (owner; AGENT_VAULT_METRICS)
 
 The master password comes from AGENT_VAULT_MASTER_PASSWORD or, as a file, AGENT_VAULT_MASTER_PASSWORD_FILE.
 AGENT_VAULT_ADDR names the public address. Limits of connections and rates are variables: docs/limits.md.";
@@ -38,6 +39,7 @@ pub(super) fn run(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
         database_url: args.value("--database-url")?,
         log_level: args.value("--log-level")?,
         log_requests: args.value("--log-requests")?,
+        metrics: args.value("--metrics")?,
         max_request_bytes: args.value("--max-request-bytes")?,
         max_response_bytes: args.value("--max-response-bytes")?,
         owner_email: args.value("--owner-email")?,

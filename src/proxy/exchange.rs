@@ -56,10 +56,13 @@ pub(super) fn serve(proxy: &Proxy, client: &mut dyn Channel, head: &RequestHead,
             if let Some(error) = &ended.error {
                 proxy.counters.count(error.kind());
             }
+            let verdict = if record.is_matched() { &proxy.traffic.attached } else { &proxy.traffic.passed };
+            verdict.add();
             record.finish(proxy, ended.status, ended.error.as_ref());
             ended.after
         }
         Err(error) => {
+            proxy.traffic.refused.add();
             record.finish(proxy, error.status(), Some(&error));
             let on = Refused {
                 target: Some(route.target),

@@ -15,6 +15,7 @@ pub mod explain;
 mod gate;
 pub mod journal;
 mod judge;
+mod meter;
 mod permits;
 pub mod reasons;
 mod record;
@@ -25,6 +26,7 @@ mod rewrite;
 mod route;
 mod tiers;
 mod token_endpoint;
+mod traffic;
 mod tunnel;
 mod upload;
 mod upstream;
@@ -60,6 +62,7 @@ use refusal::Refused;
 use route::Route;
 use tiers::Tiers;
 pub use token_endpoint::TokenClient;
+use traffic::Traffic;
 pub(crate) use tunnel::CLIENT_ROOTS;
 use tunnel::Tunnel;
 pub use upstream::Outward;
@@ -105,6 +108,7 @@ pub struct Proxy {
     base_url: String,
     log: Option<Arc<dyn RequestLog>>,
     counters: Counters,
+    traffic: Arc<Traffic>,
 }
 
 impl Proxy {
@@ -128,6 +132,7 @@ impl Proxy {
             base_url: base_url.to_owned(),
             log: None,
             counters: Counters::new(),
+            traffic: Arc::default(),
         }
     }
 

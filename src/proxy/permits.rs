@@ -47,6 +47,11 @@ impl Permits {
         }
     }
 
+    /// Connections that count.
+    pub(super) fn count(&self) -> u64 {
+        self.actors.count()
+    }
+
     /// Lets a connection of this scope be open, or says at once that there are too many.
     pub(super) fn take(&self, scope: &Scope) -> Result<Permit, Error> {
         let now = Instant::now();

@@ -35,6 +35,11 @@ impl<'r> Record<'r> {
         self.service = Some(Arc::clone(service));
     }
 
+    /// Whether a service said what to do.
+    pub(super) fn is_matched(&self) -> bool {
+        self.service.is_some()
+    }
+
     /// Writes the record; only the first call counts. A WebSocket's, or a tunnel's, is written when it opens.
     pub(super) fn finish(&mut self, proxy: &Proxy, status: u16, error: Option<&Error>) {
         let is_debug = log::is_enabled(Level::Debug);
@@ -50,7 +55,7 @@ impl<'r> Record<'r> {
         }
     }
 
-    fn row(&mut self, status: u16, error: Option<&Error>) -> Row {
+    fn row(&self, status: u16, error: Option<&Error>) -> Row {
         Row {
             at: SystemTime::now(),
             vault_id: Arc::clone(&self.route.scope.vault_id),
@@ -58,7 +63,7 @@ impl<'r> Record<'r> {
             method: cut(self.head.method(), MAX_METHOD_BYTES).to_owned(),
             target: self.route.target.clone(),
             path: readable(self.route.raw_path()),
-            service: self.service.take(),
+            service: self.service.clone(),
             status,
             latency: self.started.elapsed(),
             error_code: error.map(Error::log_code).unwrap_or_default(),

@@ -43,6 +43,11 @@ impl Tiers {
         self.is_on.store(rates.is_some(), Ordering::Relaxed);
     }
 
+    /// Requests that hold a slot.
+    pub(super) fn in_flight(&self) -> u64 {
+        self.in_flight.count()
+    }
+
     /// Counts a failed authentication of this address; the error to answer with. Successes are never
     /// counted and never refused, so one bad client does not lock out those who share its address.
     /// Loopback is exempt.

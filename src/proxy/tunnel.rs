@@ -13,6 +13,7 @@ use super::gate::Presented;
 use super::reasons::Kind;
 use super::record::Record;
 use super::route::Route;
+use super::traffic::OpenTunnel;
 use crate::authority::Authority;
 use crate::http1::head::RequestHead;
 use crate::http1::respond::After;
@@ -40,6 +41,7 @@ pub(super) struct Tunnel {
     pub(super) scheme: Scheme,
     pub(super) target: Authority,
     pub(super) presented: Presented,
+    _open: OpenTunnel,
 }
 
 impl Tunnel {
@@ -69,7 +71,9 @@ impl Tunnel {
             }
             None => return None,
         };
-        Some(Self { channel, scheme, target, presented })
+        proxy.traffic.terminated.add();
+        let _open = OpenTunnel::new(&proxy.traffic);
+        Some(Self { channel, scheme, target, presented, _open })
     }
 }
 
@@ -104,6 +108,8 @@ pub(super) fn pass(
     let mut upstream = dialled?;
     log_event!(Debug, "tunnel passed through", host = route.target);
     if say_yes(client, Deadline::after(HANDSHAKE_TIME)).is_ok() {
+        proxy.traffic.untouched.add();
+        let _open = OpenTunnel::new(&proxy.traffic);
         let (mut a, mut b) = (Everything, Everything);
         let (mut up, mut down) = (Direction::new(&mut a), Direction::new(&mut b));
         // However it ends, both connections end with it.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::egress::Egress;
 use super::error::Error;
+use super::traffic::Count;
 use crate::authority::Authority;
 use crate::log_event;
 use crate::net::Deadline;
@@ -66,6 +67,15 @@ pub struct Outward {
 pub(super) struct Upstreams {
     outward: Outward,
     idle: Mutex<Idle>,
+    reused: Count,
+    dialled: Count,
+}
+
+/// What the pool has seen so far.
+pub(super) struct Counts {
+    pub(super) idle: usize,
+    pub(super) reused: u64,
+    pub(super) dialled: u64,
 }
 
 #[derive(Default)]
@@ -108,17 +118,22 @@ pub(super) fn refused(refusal: &Refusal) -> Error {
 
 impl Upstreams {
     pub(super) fn new(outward: Outward) -> Self {
-        Self { outward, idle: Mutex::default() }
+        Self { outward, idle: Mutex::default(), reused: Count::default(), dialled: Count::default() }
     }
 
     pub(super) fn has_own_roots(&self) -> bool {
         self.outward.connector.has_own_roots()
     }
 
+    pub(super) fn counts(&self) -> Counts {
+        Counts { idle: self.lock().total, reused: self.reused.get(), dialled: self.dialled.get() }
+    }
+
     /// A pooled connection if one is alive, else a fresh one.
     pub(super) fn checkout(&self, key: &Key) -> Result<Upstream, Error> {
         while let Some(channel) = self.pop(key, Instant::now()) {
             if channel.is_quiet() {
+                self.reused.add();
                 return Ok(Upstream { channel, is_reused: true });
             }
         }
@@ -128,6 +143,7 @@ impl Upstreams {
     /// Opens a fresh connection: resolve, judge every address, dial a judged one, verify.
     pub(super) fn open(&self, key: &Key) -> Result<Upstream, Error> {
         let target = &key.target;
+        self.dialled.add();
         let tcp = self.dial(target)?;
         let channel: Box<dyn Channel> = match key.scheme {
             Scheme::Http => Box::new(tcp),

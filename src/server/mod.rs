@@ -3,6 +3,7 @@
 //! The control API is the broker: if it cannot listen, nothing starts. The proxy may be missing; that is
 //! a warning, and `/v1/mitm/ca.pem` says so to those who ask (contract D.2).
 
+mod gauges;
 mod keeper;
 mod lookout;
 mod pidfile;
@@ -17,7 +18,7 @@ use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::api::serve::Control;
-use crate::api::{self, Api, ProxyNotice, Surroundings};
+use crate::api::{self, Api, Measure, ProxyNotice, Surroundings};
 use crate::authority::Authority;
 use crate::config::server::{ProxyPort, SECRET_VARIABLES, Settings};
 use crate::failure::Failure;
@@ -92,7 +93,9 @@ pub fn run(mut settings: Settings) -> Result<(), Failure> {
         Keeper::new(Arc::clone(&store), settings.request_lines, Arc::clone(&bounds)).map_err(failed)?;
     let journal = Arc::new(Journal::start(keeper).map_err(|error| cannot("start", &error))?);
     let proxy: Arc<OnceLock<Arc<Proxy>>> = Arc::default();
-    let surroundings = surroundings(explainer, &proxy, &journal, bounds);
+    let mut reactor = Reactor::new(settings.connections).map_err(|error| cannot("start", &error))?;
+    let measure = gauges::measure(&store, &journal, &proxy, reactor.meter());
+    let surroundings = surroundings(explainer, measure, &proxy, &journal, bounds);
     let api = Arc::new(Api::new(
         Arc::clone(&store),
         api::Settings {
@@ -102,10 +105,10 @@ pub fn run(mut settings: Settings) -> Result<(), Failure> {
             trusted_proxies: settings.trusted_proxies.clone(),
             rates: settings.rates,
             retention: settings.retention,
+            watchers: settings.watchers,
         },
         surroundings,
     ));
-    let mut reactor = Reactor::new(settings.connections).map_err(|error| cannot("start", &error))?;
     reactor.listen(control, Arc::new(Control(Arc::clone(&api)))).map_err(|error| cannot("listen", &error))?;
     let mut lines = format!("Agent Vault server listening on {base_url}\n");
     let outward = outward(&settings);
@@ -145,6 +148,7 @@ pub fn run(mut settings: Settings) -> Result<(), Failure> {
 /// What the control API asks and tells the rest of the broker. The proxy starts after it, if at all.
 fn surroundings(
     explainer: Explainer,
+    measure: Measure,
     proxy: &Arc<OnceLock<Arc<Proxy>>>,
     journal: &Arc<Journal>,
     bounds: Bounds,
@@ -154,6 +158,7 @@ fn surroundings(
         explain: Box::new(move |rules, vault, method, url| {
             explainer.explain(rules, Imagined { vault, method, url })
         }),
+        measure,
         set_rates: Box::new(move |rates| {
             if let Some(proxy) = proxy.get() {
                 proxy.set_rates(rates);

@@ -121,6 +121,11 @@ impl Directory for Store {
 }
 
 impl Store {
+    /// Tokens whose rights are in memory.
+    pub fn cached_tokens(&self) -> usize {
+        self.caches.read().tokens.len()
+    }
+
     /// A vault's rules as they are now.
     pub fn rules(&self, vault_id: &str) -> Result<Arc<Snapshot>, Error> {
         let epoch = {

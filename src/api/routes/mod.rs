@@ -12,6 +12,7 @@ mod hosts;
 mod invites;
 mod logs;
 mod members;
+mod metrics;
 mod oauth;
 mod proposals;
 mod public;
@@ -33,6 +34,7 @@ const fn route(method: &'static str, path: &'static str, access: Access) -> Rout
 /// Method, path, who may call, function.
 pub(super) const TABLE: &[Route] = &[
     route("GET", HEALTH, Public(public::health)),
+    route("GET", "/metrics", Public(metrics::show)),
     route("GET", "/v1/status", Public(public::status)),
     route("GET", "/v1/mitm/ca.pem", Public(public::root_certificate)),
     route("GET", "/v1/service-catalog", Ready(catalog::list)),

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::Vars;
+use crate::api::Watchers;
 use crate::failure::Failure;
 use crate::log::Level;
 use crate::net::guard::{Cidr, Guard};
@@ -35,6 +36,7 @@ pub struct Flags {
     pub database_url: Option<String>,
     pub log_level: Option<String>,
     pub log_requests: Option<String>,
+    pub metrics: Option<String>,
     pub max_request_bytes: Option<String>,
     pub max_response_bytes: Option<String>,
     pub owner_email: Option<String>,
@@ -82,6 +84,7 @@ pub struct Settings {
     pub log_level: Level,
     pub request_lines: RequestLines,
     pub retention: retention::Policy,
+    pub watchers: Watchers,
     pub rates: Policy,
     pub limits: Limits,
     pub connections: reactor::Limits,
@@ -125,6 +128,7 @@ fn gather(flags: &Flags, vars: &mut Vars<'_>) -> Settings {
         log_level: log_level(flags, vars),
         request_lines: logs::lines(flags, vars),
         retention: logs::retention(vars),
+        watchers: watchers(flags, vars),
         rates: rates::read(vars),
         limits: limits(flags, vars, connections.max_connections),
         connections,
@@ -230,6 +234,19 @@ fn base_url(vars: &mut Vars<'_>) -> Option<String> {
         vars.problem(format!("AGENT_VAULT_ADDR: {chosen:?} is not an http:// or https:// URL"));
     }
     Some(url)
+}
+
+fn watchers(flags: &Flags, vars: &mut Vars<'_>) -> Watchers {
+    let source = vars.source(flags.metrics.as_deref(), "--metrics", "AGENT_VAULT_METRICS");
+    match source.as_ref().map(|(text, name)| (text.as_str(), name)) {
+        None | Some(("owner", _)) => Watchers::Owners,
+        Some(("open", _)) => Watchers::Anyone,
+        Some(("off", _)) => Watchers::Nobody,
+        Some((text, name)) => {
+            vars.problem(format!("{name}: {text:?} is none of owner, open, off"));
+            Watchers::Nobody
+        }
+    }
 }
 
 fn log_level(flags: &Flags, vars: &mut Vars<'_>) -> Level {

@@ -86,6 +86,21 @@ struct Listening {
     retry_at: Option<Instant>,
 }
 
+/// Reads the counts from any thread.
+#[derive(Clone)]
+pub struct Meter(Arc<Shared>);
+
+impl Meter {
+    pub fn counts(&self) -> Counts {
+        self.0.counts()
+    }
+
+    /// Connections that wait without a thread.
+    pub fn parked(&self) -> usize {
+        self.0.parked()
+    }
+}
+
 /// The poll of the main thread.
 pub struct Reactor {
     poll: Poll,
@@ -134,6 +149,11 @@ impl Reactor {
 
     pub fn counts(&self) -> Counts {
         self.shared.counts()
+    }
+
+    /// The same counts for those who are not on the main thread.
+    pub fn meter(&self) -> Meter {
+        Meter(Arc::clone(&self.shared))
     }
 
     /// Accepts, resumes and expires connections until a watched descriptor is readable or `until` comes.

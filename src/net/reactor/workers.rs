@@ -107,6 +107,10 @@ impl Shared {
         }
     }
 
+    pub(super) fn parked(&self) -> usize {
+        self.lock().parked.len()
+    }
+
     pub(super) fn wake_when_empty(&self) {
         self.wake_when_empty.store(true, Ordering::Release);
     }
