@@ -105,7 +105,8 @@ fn statements_of_the_store() -> Vec<(String, String)> {
             statements.push((name, code.join("\n")));
             continue;
         }
-        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let is_test = name.ends_with("/older.rs");
+        let code = if is_test { "" } else { without_tests(&text) };
         let is_sql = |text: &String| {
             let start = text.split_whitespace().next().unwrap_or_default();
             let known = [
@@ -117,6 +118,11 @@ fn statements_of_the_store() -> Vec<(String, String)> {
         statements.extend(strings(code).into_iter().filter(is_sql).map(|text| (name.clone(), text)));
     }
     statements
+}
+
+/// Code up to its unit tests, which come last.
+fn without_tests(text: &str) -> &str {
+    text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default()
 }
 
 /// The string literals of a piece of code; comments and character literals are stepped over.

@@ -95,6 +95,9 @@ fn no_room_for_a_write_is_said_and_nothing_is_lost() {
     let known = rows(&owner);
     assert_eq!(through_the_proxy(&site, &proxy, &token), 403);
     eventually("requests are logged again", || rows(&owner) > known);
+    let said = site.process.output();
+    assert_eq!(said.matches("request log not written").count(), 1, "{said}");
+    assert!(said.contains("request log is written again"), "{said}");
     site.process.signal(Signal::SIGKILL);
     site.process.wait();
     let again = Site::start_in(site.home, &[], &[]);

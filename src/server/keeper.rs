@@ -31,11 +31,21 @@ pub(super) struct Keeper {
     /// By which bounds rows were last deleted: others are looked at right away.
     kept_by: Option<Retention>,
     delete_at: Option<Instant>,
+    /// Rows that could not be written since the last that could.
+    lost: usize,
 }
 
 impl Keeper {
     pub(super) fn new(store: Arc<Store>, lines: RequestLines, bounds: Bounds) -> Result<Self, Error> {
-        Ok(Self { logs: store.request_log_writer()?, store, lines, bounds, kept_by: None, delete_at: None })
+        Ok(Self {
+            logs: store.request_log_writer()?,
+            store,
+            lines,
+            bounds,
+            kept_by: None,
+            delete_at: None,
+            lost: 0,
+        })
     }
 
     fn delete_old(&mut self, bounds: Retention) -> Result<usize, Error> {
@@ -57,8 +67,19 @@ impl Sink for Keeper {
                 log::line(&row.to_json(&Timestamp::from(row.at).rfc3339()).to_string());
             }
         }
-        if let Err(error) = self.logs.append(rows) {
-            log_event!(Error, "request log not written", rows = rows.len(), err = error);
+        match self.logs.append(rows) {
+            Ok(()) if self.lost > 0 => {
+                log_event!(Warn, "request log is written again", lost_rows = self.lost);
+                self.lost = 0;
+            }
+            Ok(()) => {}
+            Err(error) => {
+                // Said once: the disk that has no room may be the one this goes to.
+                if self.lost == 0 {
+                    log_event!(Error, "request log not written", rows = rows.len(), err = error);
+                }
+                self.lost += rows.len();
+            }
         }
     }
 

@@ -45,6 +45,8 @@ pub mod logins;
 pub mod members;
 mod migrate;
 pub mod oauth;
+#[cfg(test)]
+mod older;
 mod owners;
 pub mod password;
 pub mod proposals;
