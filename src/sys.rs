@@ -11,6 +11,7 @@ pub mod process;
 pub mod prompt;
 pub mod ready;
 pub mod rights;
+pub mod session;
 pub mod signals;
 mod startup;
 pub mod terminal;

@@ -126,6 +126,85 @@ fn only_the_right_password_opens_the_store() {
     let file = home.write("password", &format!("{}\n", PASSWORD.1));
     let file = file.to_str().expect("a UTF-8 path");
     drop(start(&home, &[("AGENT_VAULT_MASTER_PASSWORD_FILE", file)]));
+    let mut running = Running::start(server(&home, &[]).args(["--password-file", file]));
+    running.line_after(LISTENING);
+    drop(running);
+    let ended = run(server(&home, &[PASSWORD]).args(["--password-file", file]), b"");
+    assert_eq!(ended.code(), Some(2));
+    assert!(
+        ended.stderr.starts_with("--password-file and AGENT_VAULT_MASTER_PASSWORD or "),
+        "{}",
+        ended.stderr
+    );
+}
+
+/// A server in the background, stopped when the test is over.
+struct Background<'h>(&'h TempDir);
+
+impl Drop for Background<'_> {
+    fn drop(&mut self) {
+        // One that was stopped already says so.
+        drop(cli(self.0, &["server", "stop"], &[], ""));
+    }
+}
+
+/// The numbers in a server's PID file and in what it printed when it went to the background.
+fn pids(home: &TempDir, printed: &str) -> (String, String) {
+    let told = printed.split("(PID ").nth(1).and_then(|rest| rest.split(')').next()).unwrap_or_default();
+    (fs::read_to_string(pid_file(home)).expect("a PID file"), told.to_owned())
+}
+
+#[test]
+fn a_detached_server_stays_and_was_given_nothing_to_read() {
+    let home = TempDir::new();
+    let _background = Background(&home);
+    let secrets = [PASSWORD.1, "the owner's own password"];
+    let vars =
+        [PASSWORD, ("AGENT_VAULT_OWNER_EMAIL", "a@b.test"), ("AGENT_VAULT_OWNER_PASSWORD", secrets[1])];
+    let detach = ["server", "--detach", "--port", "0", "--mitm-port", "auto"];
+    let ended = cli(&home, &detach, &vars, "").expect_success();
+    let log = home.join(".agent-vault/server.log");
+    assert!(ended.stdout.ends_with(&format!("; log: {}\n", log.display())), "{}", ended.stdout);
+    let (announced, told) = pids(&home, &ended.stdout);
+    assert_eq!(announced, told);
+    assert_eq!(fs::metadata(&log).expect("a log").permissions().mode() & 0o777, 0o600);
+    for place in ["environ", "cmdline"] {
+        let bytes = fs::read(format!("/proc/{told}/{place}")).unwrap_or_default();
+        assert!(!secrets.iter().any(|secret| support::contains(&bytes, secret)), "{place}");
+    }
+    let text = fs::read_to_string(&log).expect("a log");
+    let address = text.lines().find_map(|line| line.strip_prefix(LISTENING)).expect("an address");
+    let login = ["auth", "login", "--email", "a@b.test", "--password-stdin", "--address", address];
+    cli(&home, &login, &[], secrets[1]).expect_success();
+    // A second one is refused before anything is asked.
+    let ended = cli(&home, &detach, &[], "");
+    assert!(ended.stderr.starts_with(&format!("server is already running (PID {told})")), "{}", ended.stderr);
+    cli(&home, &["server", "stop"], &[], "").expect_success();
+    assert!(!pid_file(&home).exists());
+    // Without one in a variable, the password is a line of stdin.
+    let ended = cli(&home, &[&detach[..], &["--password-stdin"]].concat(), &[], "another one\n");
+    assert_eq!((ended.code(), ended.stdout.as_str()), (Some(1), ""));
+    assert!(ended.stderr.starts_with("wrong master password\n"), "{}", ended.stderr);
+    let line = format!("{}\n", PASSWORD.1);
+    cli(&home, &[&detach[..], &["--password-stdin"]].concat(), &[], &line).expect_success();
+}
+
+#[test]
+fn a_detached_server_that_cannot_serve_is_told_of() {
+    let home = TempDir::new();
+    let _background = Background(&home);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = taken.local_addr().expect("an address").port().to_string();
+    let ended = cli(&home, &["server", "-d", "--port", &port], &[], "");
+    assert_eq!((ended.code(), ended.stdout.as_str()), (Some(1), ""));
+    for part in [
+        "\nthe server did not start: it ended (exit status: 1)\n",
+        &format!("\ncannot listen on 127.0.0.1:{port}: address in use\n"),
+        "/server.log\n",
+    ] {
+        assert!(ended.stderr.contains(part), "{part:?} is not in {}", ended.stderr);
+    }
+    assert!(!pid_file(&home).exists());
 }
 
 #[test]

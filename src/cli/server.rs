@@ -3,7 +3,7 @@
 use super::{Args, World, output};
 use crate::config::server::{self as config, Flags};
 use crate::failure::{Exit, Failure};
-use crate::server;
+use crate::server::{self, Detached};
 
 pub(super) const USAGE: &str = "[flags]
 
@@ -12,6 +12,8 @@ Flags:
   -p, --port PORT            control API (14321; 0 for any free one; PORT)
   --mitm-port PORT           proxy (14322; 0 for none, auto for any free one)
   --data-dir DIR             state (~/.agent-vault; AGENT_VAULT_DATA_DIR)
+  -d, --detach               go on in the background, log to server.log in the data directory
+  --password-file FILE       master password from a file (AGENT_VAULT_MASTER_PASSWORD_FILE)
   --password-stdin           master password from the first line of stdin; an empty line means none
   --owner-email EMAIL        owner account to make on the first start (AGENT_VAULT_OWNER_EMAIL), with
                              AGENT_VAULT_OWNER_PASSWORD or AGENT_VAULT_OWNER_PASSWORD_FILE
@@ -27,10 +29,7 @@ AGENT_VAULT_ADDR names the public address. Limits of connections and rates are v
 
 /// Serves until it is asked to end.
 pub(super) fn run(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
-    if args.flag(["-d", "--detach"]) {
-        return Err(Failure::usage("--detach is not available: this server stays in the foreground")
-            .with_hint("run it under your service manager or container runtime, or with a shell's &"));
-    }
+    let detaches = args.flag(["-d", "--detach"]);
     let flags = Flags {
         host: args.value("--host")?,
         port: args.value(["-p", "--port"])?,
@@ -43,13 +42,37 @@ pub(super) fn run(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
         max_request_bytes: args.value("--max-request-bytes")?,
         max_response_bytes: args.value("--max-response-bytes")?,
         owner_email: args.value("--owner-email")?,
+        password_file: args.value("--password-file")?,
         password_stdin: args.flag("--password-stdin"),
         upstream_ca: args.value("--upstream-ca")?,
     };
     args.finish()?;
     let settings = config::read(&flags, &|name| world.var(name))?;
+    if detaches {
+        let Detached { pid, log } = server::detach(&settings, &kept(&flags))?;
+        output::success(world, &format!("Server running (PID {pid}); log: {}", log.display()))?;
+        return Ok(Exit::Success);
+    }
     server::run(settings)?;
     Ok(Exit::Success)
+}
+
+/// What of the command line is for the server that stays. Passwords and the first owner are dealt with
+/// before it is started.
+fn kept(flags: &Flags) -> Vec<String> {
+    let all = [
+        ("--host", &flags.host),
+        ("--port", &flags.port),
+        ("--mitm-port", &flags.mitm_port),
+        ("--data-dir", &flags.data_dir),
+        ("--log-level", &flags.log_level),
+        ("--log-requests", &flags.log_requests),
+        ("--max-request-bytes", &flags.max_request_bytes),
+        ("--max-response-bytes", &flags.max_response_bytes),
+        ("--upstream-ca", &flags.upstream_ca),
+    ];
+    let given = all.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+    given.map(|(name, value)| format!("{name}={value}")).collect()
 }
 
 /// Stops the server of this data directory.

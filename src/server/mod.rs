@@ -3,6 +3,7 @@
 //! The control API is the broker: if it cannot listen, nothing starts. The proxy may be missing; that is
 //! a warning, and `/v1/mitm/ca.pem` says so to those who ask (contract D.2).
 
+mod detach;
 mod gauges;
 mod keeper;
 mod lookout;
@@ -36,6 +37,7 @@ use crate::tls::ca::Root;
 use crate::tls::leaf::Leaves;
 use crate::tls::{Acceptor, Connector};
 use crate::vault::scope::Directory;
+pub use detach::{Detached, detach};
 use keeper::{Bounds, Keeper};
 use lookout::Lookout;
 use pidfile::PidFile;
@@ -65,7 +67,7 @@ struct Ground<'s> {
 pub fn run(mut settings: Settings) -> Result<(), Failure> {
     crate::log::set_level(settings.log_level);
     let mut claim = claim(&settings.data_dir)?;
-    let store = Arc::new(unlock::open(&settings)?);
+    let store = Arc::new(unlock::open(&settings)?.store);
     unlock::seed_owner(&store, settings.owner.as_ref())?;
     // Nothing needs the passwords any more: they are wiped here and where the process was given them.
     settings.master_password = None;

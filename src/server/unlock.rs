@@ -19,61 +19,62 @@ const ATTEMPTS: usize = 3;
 const MIN_PASSWORD_BYTES: usize = 8;
 
 /// Longest first line of stdin that is taken for a password.
-const MAX_PASSWORD_BYTES: u64 = 4096;
+const MAX_PASSWORD_BYTES: usize = 4096;
+
+/// The open store, and the password that opened it.
+pub(super) struct Unlocked {
+    pub(super) store: Store,
+    pub(super) password: Option<Secret>,
+}
 
 /// Opens the store with the password its operator gives.
-pub(super) fn open(settings: &Settings) -> Result<Store, Failure> {
+pub(super) fn open(settings: &Settings) -> Result<Unlocked, Failure> {
     let locked = Locked::open(&settings.data_dir).map_err(|error| cannot_open(&error))?;
     let protection = locked.protection().map_err(|error| cannot_open(&error))?;
-    let asks_person = settings.master_password.is_none()
-        && settings.ask_for == AskFor::Terminal
-        && io::stdin().is_terminal();
-    let store = match (&settings.master_password, settings.ask_for) {
-        (Some(password), _) => unlock(locked, Some(password)),
-        (None, AskFor::Stdin) => unlock(locked, first_line()?.as_ref()),
-        (None, AskFor::Terminal) if asks_person => return ask_and_unlock(settings, locked, protection),
+    let unlocked = match (&settings.master_password, settings.ask_for) {
+        (Some(password), _) => unlock(locked, Some(password.clone())),
+        (None, AskFor::Parent) => unlock(locked, all_of_stdin()?),
+        (None, AskFor::Stdin) => unlock(locked, first_line()?),
+        (None, AskFor::Terminal) if io::stdin().is_terminal() => ask_and_unlock(settings, locked, protection),
         (None, AskFor::Terminal) => unlock(locked, None),
     }?;
-    if store.is_passwordless().map_err(|error| cannot_open(&error))? {
+    if unlocked.store.is_passwordless().map_err(|error| cannot_open(&error))? {
         warn_passwordless(settings);
     }
-    Ok(store)
+    Ok(unlocked)
 }
 
-fn unlock(locked: Locked, password: Option<&Secret>) -> Result<Store, Failure> {
-    locked.unlock(password).map_err(|error| cannot_open(&error))
+fn unlock(locked: Locked, password: Option<Secret>) -> Result<Unlocked, Failure> {
+    let store = locked.unlock(password.as_ref()).map_err(|error| cannot_open(&error))?;
+    Ok(Unlocked { store, password })
 }
 
-fn ask_and_unlock(settings: &Settings, locked: Locked, protection: Protection) -> Result<Store, Failure> {
+fn ask_and_unlock(settings: &Settings, locked: Locked, protection: Protection) -> Result<Unlocked, Failure> {
     match protection {
-        Protection::Passwordless => {
-            warn_passwordless(settings);
-            unlock(locked, None)
-        }
+        Protection::Passwordless => unlock(locked, None),
         Protection::Fresh => {
             let password = ask("Master password (empty for none): ")?;
             if password.is_empty() {
-                warn_passwordless(settings);
                 return unlock(locked, None);
             }
             if ask("Master password again: ")? != password {
                 return Err(Failure::new("the two passwords differ"));
             }
-            unlock(locked, Some(&password))
+            unlock(locked, Some(password))
         }
         Protection::Password => {
             let mut locked = locked;
             for _ in 1..ATTEMPTS {
                 let password = ask("Master password: ")?;
                 match locked.unlock(Some(&password)) {
-                    Ok(store) => return Ok(store),
+                    Ok(store) => return Ok(Unlocked { store, password: Some(password) }),
                     Err(store::Error::WrongPassword) => {
                         locked = Locked::open(&settings.data_dir).map_err(|error| cannot_open(&error))?;
                     }
                     Err(error) => return Err(cannot_open(&error)),
                 }
             }
-            unlock(locked, Some(&ask("Master password: ")?))
+            unlock(locked, Some(ask("Master password: ")?))
         }
     }
 }
@@ -86,7 +87,7 @@ fn ask(question: &str) -> Result<Secret, Failure> {
 /// The first line of stdin; an empty one means no password.
 fn first_line() -> Result<Option<Secret>, Failure> {
     let mut line = Vec::new();
-    let mut limited = io::Read::take(io::stdin().lock(), MAX_PASSWORD_BYTES);
+    let mut limited = io::Read::take(io::stdin().lock(), MAX_PASSWORD_BYTES as u64);
     let count = limited
         .read_until(b'\n', &mut line)
         .map_err(|error| Failure::new(format!("cannot read the password from stdin: {error}")))?;
@@ -96,6 +97,15 @@ fn first_line() -> Result<Option<Secret>, Failure> {
     }
     let password = Secret::new(crate::config::without_line_end(line));
     Ok(Some(password).filter(|password| !password.is_empty()))
+}
+
+/// What a server that detached itself hands on: the password, or nothing.
+fn all_of_stdin() -> Result<Option<Secret>, Failure> {
+    let mut bytes = Vec::with_capacity(MAX_PASSWORD_BYTES);
+    let mut limited = io::Read::take(io::stdin().lock(), MAX_PASSWORD_BYTES as u64);
+    io::Read::read_to_end(&mut limited, &mut bytes)
+        .map_err(|error| Failure::new(format!("cannot read the password from stdin: {error}")))?;
+    Ok(Some(Secret::new(bytes)).filter(|password| !password.is_empty()))
 }
 
 fn warn_passwordless(settings: &Settings) {

@@ -6,7 +6,7 @@ mod rates;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use super::Vars;
+use super::{Vars, without_line_end};
 use crate::api::Watchers;
 use crate::failure::Failure;
 use crate::log::Level;
@@ -26,6 +26,9 @@ const DEFAULT_PROXY_PORT: u16 = 14_322;
 pub const SECRET_VARIABLES: &[&str] =
     &["AGENT_VAULT_MASTER_PASSWORD", "AGENT_VAULT_OWNER_PASSWORD", "AGENT_VAULT_UPSTREAM_PROXY"];
 
+/// Set by a server that detaches itself, for the one that stays (contract D.2).
+pub const DETACHED: &str = "_AGENT_VAULT_DETACHED";
+
 /// The command line's part, as typed.
 #[derive(Debug, Default)]
 pub struct Flags {
@@ -40,6 +43,7 @@ pub struct Flags {
     pub max_request_bytes: Option<String>,
     pub max_response_bytes: Option<String>,
     pub owner_email: Option<String>,
+    pub password_file: Option<String>,
     pub password_stdin: bool,
     pub upstream_ca: Option<String>,
 }
@@ -56,6 +60,8 @@ pub enum ProxyPort {
 /// Where the master password comes from when a variable does not give it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AskFor {
+    /// All that a server which detaches itself writes to the stdin of the one that stays.
+    Parent,
     /// The first line of stdin; an empty one means none.
     Stdin,
     /// A person, if one is there.
@@ -121,8 +127,8 @@ fn gather(flags: &Flags, vars: &mut Vars<'_>) -> Settings {
         port: control_port(flags, vars),
         proxy_port: proxy_port(flags, vars),
         data_dir: data_dir(flags, vars),
-        master_password: vars.secret("AGENT_VAULT_MASTER_PASSWORD"),
-        ask_for: if flags.password_stdin { AskFor::Stdin } else { AskFor::Terminal },
+        master_password: master_password(flags, vars),
+        ask_for: ask_for(flags, vars),
         owner: owner(flags, vars),
         base_url: base_url(vars),
         log_level: log_level(flags, vars),
@@ -142,6 +148,28 @@ fn gather(flags: &Flags, vars: &mut Vars<'_>) -> Settings {
         },
         trusted_proxies: cidrs(vars, "AGENT_VAULT_TRUSTED_PROXIES"),
         health_name: vars.text("AGENT_VAULT_HEALTH_NAME"),
+    }
+}
+
+/// The password, unless it is asked for.
+fn master_password(flags: &Flags, vars: &mut Vars<'_>) -> Option<Secret> {
+    const NAME: &str = "AGENT_VAULT_MASTER_PASSWORD";
+    let given = vars.secret(NAME);
+    let Some(path) = &flags.password_file else { return given };
+    if given.is_some() {
+        vars.problem(format!("--password-file and {NAME} or {NAME}_FILE are both given"));
+        return None;
+    }
+    vars.file(path, "--password-file").map(|bytes| Secret::new(without_line_end(bytes)))
+}
+
+fn ask_for(flags: &Flags, vars: &Vars<'_>) -> AskFor {
+    if vars.text(DETACHED).is_some() {
+        AskFor::Parent
+    } else if flags.password_stdin {
+        AskFor::Stdin
+    } else {
+        AskFor::Terminal
     }
 }
 
