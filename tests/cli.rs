@@ -370,6 +370,49 @@ fn the_vault_is_the_nearest_one_named() {
     assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
+/// Contract E.4: `vault init` binds a folder, asks which vault when it must, and before it takes another.
+#[test]
+fn a_folder_is_tied_to_a_vault() {
+    let broker = broker();
+    broker.cli(&["vault", "create", "shop"]);
+    let file = broker.operator_home().join("agent-vault.json");
+    let bound = || fs::read_to_string(&file).unwrap();
+    refused(
+        &run(&mut broker.operator(&["vault", "init"]), b""),
+        2,
+        "there is no terminal to choose a vault at: pass --vault NAME",
+    );
+    broker.cli(&["vault", "init", "--vault", "shop"]);
+    assert_eq!(bound(), "{\"vault\":\"shop\"}\n");
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(broker.cli(&["vault", "current"]).stdout, "shop\n");
+    broker.cli(&["vault", "init", "--vault", "shop"]);
+    let other = ["vault", "init", "--vault", "default"];
+    refused(
+        &run(&mut broker.operator(&other), b""),
+        2,
+        "there is no terminal to confirm this at: pass --yes",
+    );
+    if need("a_folder_is_tied_to_a_vault", "setsid", SETSID).is_some() {
+        let mut person = Terminal::start(&broker.operator(&["vault", "init"]));
+        person.awaits("1) default\r\n").awaits("2) shop\r\n").awaits("Which vault? [1-2] ").types("default");
+        person.awaits("This folder is for vault \"shop\". Make it \"default\"? [y/N] ").types("n");
+        let (code, shown) = person.end();
+        assert!(code == Some(0) && shown.ends_with("Aborted.\r\n"), "{shown}");
+        assert_eq!(bound(), "{\"vault\":\"shop\"}\n");
+        let mut person = Terminal::start(&broker.operator(&["vault", "init"]));
+        person.awaits("Which vault? [1-2] ").types("1").awaits("[y/N] ").types("y");
+        assert_eq!(person.end().0, Some(0));
+        assert_eq!(bound(), "{\"vault\":\"default\"}\n");
+        let mut person = Terminal::start(&broker.operator(&["vault", "init"]));
+        person.awaits("Which vault? [1-2] ").types("3");
+        let (code, shown) = person.end();
+        assert!(code == Some(1) && shown.ends_with("\"3\" is none of them\r\n"), "{shown}");
+    }
+    broker.cli(&["vault", "init", "--vault", "shop", "--yes"]);
+    assert_eq!(bound(), "{\"vault\":\"shop\"}\n");
+}
+
 #[test]
 fn the_broker_is_the_one_the_login_is_for() {
     let stand_in = logged_in(StandIn::start());

@@ -46,6 +46,7 @@ const TABLE: &[&[Verb]] = &[
     operator::account::VERBS,
     operator::apply::VERBS,
     operator::vault::VERBS,
+    operator::project::VERBS,
     operator::logs::VERBS,
     operator::explain::VERBS,
     operator::credential::VERBS,

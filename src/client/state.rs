@@ -131,6 +131,13 @@ pub fn project_vault() -> Option<String> {
     file.get("vault")?.as_str().filter(|vault| !vault.is_empty()).map(str::to_owned)
 }
 
+/// Writes `./agent-vault.json`.
+pub fn save_project_vault(vault: &str) -> Result<(), Failure> {
+    let content = serde_json::json!({ "vault": vault });
+    write_private(Path::new(PROJECT), format!("{content}\n").as_bytes())
+        .map_err(|error| Failure::new(format!("writing {PROJECT}: {error}")))
+}
+
 /// Replaces a file whole, readable by its owner only.
 pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut beside = path.as_os_str().to_owned();

@@ -26,6 +26,7 @@ pub(super) mod master_password;
 pub(super) mod member;
 pub(super) mod oauth;
 pub(super) mod owner;
+pub(super) mod project;
 pub(super) mod proposal;
 pub(super) mod reset;
 pub(super) mod service;
