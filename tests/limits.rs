@@ -178,6 +178,7 @@ fn what_owners_set_is_shown_and_nothing_to_set_is_an_error() {
          AUTHED             rate=10 burst=240                             default\n\
          GLOBAL             rate=2000 burst=4000 concurrency=512          default\n\
          PROXY              rate=0.5 burst=200 concurrency=64             env\n\
+         VERIFY_FAIL        max=10                                        default\n\
          logs-retention     max_age_hours=168.0 max_rows_per_vault=10000  default\n"
     );
     broker.cli(&["owner", "config", "set", "--invite-only=false", "--allowed-domains", ""]);
