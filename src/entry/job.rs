@@ -107,10 +107,12 @@ impl Job {
             self.take_terminal_back(child)?;
             signals::stop_self()?;
         }
-        if self.standing == Standing::Group && terminal.listens_to_us() {
-            terminal.hand_to(child)?;
-        }
-        self.send(child, Signal::CONT)
+        let handed = match self.standing {
+            Standing::Group if terminal.listens_to_us() => terminal.hand_to(child),
+            _ => Ok(()),
+        };
+        // In any case: nobody else continues it.
+        self.send(child, Signal::CONT).and(handed)
     }
 
     /// No child came of it: whoever got the terminal on the way is gone.

@@ -175,7 +175,7 @@ fn supervise(host: Host, plan: &Plan, file: &Path, front: Front) -> Result<Exit,
 fn may_take_on(options: &Supervision) -> Result<(), Failure> {
     match options.rights.user {
         Some(user) if !rights::may_change_user() => Err(Failure::new(format!(
-            "--user {}:{} needs root with the capabilities SETUID and SETGID, which this process has not",
+            "--user {}:{} needs root with the capabilities SETUID, SETGID and KILL, which this process has not",
             user.user, user.group
         ))
         .with_hint("start the container as root, or name the user in the image and leave --user out")),

@@ -69,7 +69,7 @@ impl Supervisor {
                         beacon.answer();
                     }
                 }
-                Wake::Deadline => self.kill()?,
+                Wake::Deadline => self.kill(),
             }
         }
     }
@@ -82,7 +82,7 @@ impl Supervisor {
                 // One signal may stand for many children, and for the child itself among them.
                 ended = self.reap()?.or(ended);
             } else {
-                self.forward(arrived)?;
+                self.forward(arrived);
             }
         }
         Ok(ended)
@@ -95,7 +95,9 @@ impl Supervisor {
                 continue;
             }
             if let Status::Stopped(by) = status {
-                self.job.stopped(self.child, by)?;
+                self.job.stopped(self.child, by).unwrap_or_else(|error| {
+                    log_event!(Warn, "the terminal is not ours to control", cause = error)
+                });
             }
             ended = status.exit_code().or(ended);
         }
@@ -103,12 +105,12 @@ impl Supervisor {
     }
 
     /// Passes a signal on, each time it comes: what a second one means is the child's business.
-    fn forward(&mut self, arrived: Arrived) -> io::Result<()> {
+    fn forward(&mut self, arrived: Arrived) {
         // What we do ourselves has effects (giving up a terminal hangs up on its group); nobody sent them.
         if arrived.sender == Sender::Ourselves || self.job.has_reached_the_child(arrived) {
-            return Ok(());
+            return;
         }
-        let Some(signal) = self.rewrites.apply(arrived.signal) else { return Ok(()) };
+        let Some(signal) = self.rewrites.apply(arrived.signal) else { return };
         if let Some(span) = self.stop_timeout
             && self.kill_at.is_none()
             && ASKING_FOR_THE_END.contains(&arrived.signal)
@@ -116,15 +118,22 @@ impl Supervisor {
         {
             self.kill_at = Some(Instant::now() + span);
         }
-        self.job.send(self.child, signal)
+        self.send(signal);
     }
 
-    fn kill(&mut self) -> io::Result<()> {
+    /// A child may have become somebody we may not signal (`sudo`); it is looked after all the same.
+    fn send(&self, signal: Signal) {
+        if let Err(error) = self.job.send(self.child, signal) {
+            log_event!(Warn, "a signal could not be passed on", signal = signal, cause = error);
+        }
+    }
+
+    fn kill(&mut self) {
         log_event!(Warn, "the command did not end in time and is killed");
         self.kill_at = None;
         // Not asked twice: whatever ends the child now, its status arrives as a signal.
         self.stop_timeout = None;
-        self.job.send(self.child, Signal::KILL)
+        self.send(Signal::KILL);
     }
 }
 

@@ -78,13 +78,15 @@ impl Rights {
     }
 }
 
+const CAP_KILL: u32 = 5;
 const CAP_SETGID: u32 = 6;
 const CAP_SETUID: u32 = 7;
 const CAP_SETPCAP: u32 = 8;
 
-/// Whether this process may start a child as another user: in a container even root often may not.
+/// Whether this process may start a child as another user and signal it then: in a container even root
+/// often may not.
 pub fn may_change_user() -> bool {
-    effective().is_ok_and(|set| [CAP_SETGID, CAP_SETUID].iter().all(|&cap| set & (1 << cap) != 0))
+    effective().is_ok_and(|set| [CAP_KILL, CAP_SETGID, CAP_SETUID].iter().all(|&cap| set & (1 << cap) != 0))
 }
 
 /// Whether a file's owner and mode let this user do what `bits` (1 to search, 4 to read) says.

@@ -79,8 +79,7 @@ fn another_user_is_refused_to_who_may_not_become_one() {
     }
     let ended = run(command.args(["run", "--user=1000", "--", "true"]), b"");
     assert_eq!(ended.code(), Some(125), "{}", ended.stderr);
-    let text =
-        "--user 1000:1000 needs root with the capabilities SETUID and SETGID, which this process has not";
+    let text = "--user 1000:1000 needs root with the capabilities SETUID, SETGID and KILL, which this process has not";
     assert_eq!(ended.stderr.lines().next(), Some(text));
     assert_eq!(stand_in.lines(), [""; 0], "nothing was asked before");
 }
