@@ -96,7 +96,7 @@ impl Supervisor {
             }
             if let Status::Stopped(by) = status {
                 self.job.stopped(self.child, by).unwrap_or_else(|error| {
-                    log_event!(Warn, "the terminal is not ours to control", cause = error)
+                    log_event!(Warn, "the terminal is not ours to control", cause = error);
                 });
             }
             ended = status.exit_code().or(ended);
