@@ -105,7 +105,7 @@ const INDEX: &str = "
 94 tests/people.rs#the_people_of_a_vault_come_and_go tests/api/members.rs#anyone_may_leave_but_the_last_admin
 95 tests/api/vaults.rs#the_policy_for_unmatched_hosts_is_set_and_reset
 96 tests/api/invites.rs#an_invite_is_taken_up_once tests/api/invites.rs#of_concurrent_acceptances_one_succeeds tests/api/invites.rs#a_domain_that_is_not_allowed_neither_gets_an_invite_nor_takes_one_up
-97 tests/api/settings.rs#settings_make_a_round_trip_and_are_for_owners
+97 tests/api/settings.rs#settings_make_a_round_trip_and_are_for_owners | no mail is sent by this broker yet, so there is no broken server to be told of
 98 tests/api/logs.rs#a_tail_loses_no_row_of_a_burst
 99 tests/api/logs.rs#hosts_without_a_service_are_discovered src/store/hosts.rs#ports_fold_into_one_host_and_the_newest_hint_stays
 100 tests/api/settings.rs#limits_change_at_once_and_counts_stay

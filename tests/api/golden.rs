@@ -148,7 +148,6 @@ fn every_success_has_its_golden_shape() {
     services(&mut golden, &owner);
     agents(&mut golden, &owner);
     people(&mut golden, &owner);
-    settings(&mut golden, &owner);
     proposals(&mut golden, &owner);
     vaults(&mut golden, &owner);
     instance(&mut golden, &owner);
@@ -389,19 +388,6 @@ fn accounts(golden: &mut Golden) {
     golden.keep(&person, "DELETE /v1/auth/account", "/v1/auth/account", &Value::Null);
 }
 
-fn settings(golden: &mut Golden, owner: &Caller) {
-    let path = "/v1/admin/settings";
-    golden.keep(owner, &format!("PUT {path}"), path, &json!({"allowed_email_domains": ["example.test"]}));
-    golden.keep(owner, &format!("GET {path}"), path, &Value::Null);
-    let profile = json!({"profile": "strict", "overrides": {"AUTH": {"max": 30}}});
-    let preview = format!("{path}/rate-limit/preview");
-    golden.keep(owner, &format!("POST {preview}"), &preview, &profile);
-    golden.keep(owner, "GET /metrics", "/metrics", &Value::Null);
-    // Without a mail server there is nothing but this to be told.
-    let mail = owner.post("/v1/admin/email/test", &json!({})).expect(400);
-    golden.keep_answer("POST /v1/admin/email/test", &mail);
-}
-
 fn vaults(golden: &mut Golden, owner: &Caller) {
     golden.keep(owner, "POST /v1/vaults", "/v1/vaults", &json!({"name": "shop"}));
     let maker = golden.site.agent(owner, "maker", "proxy");
@@ -437,4 +423,7 @@ fn instance(golden: &mut Golden, owner: &Caller) {
         let (_, path) = route.split_once(' ').expect("a method and a path");
         golden.keep(owner, route, path, body);
     }
+    // Without a mail server there is nothing but this to be told.
+    let mail = owner.post("/v1/admin/email/test", &json!({})).expect(400);
+    golden.keep_answer("POST /v1/admin/email/test", &mail);
 }
