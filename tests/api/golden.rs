@@ -423,7 +423,4 @@ fn instance(golden: &mut Golden, owner: &Caller) {
         let (_, path) = route.split_once(' ').expect("a method and a path");
         golden.keep(owner, route, path, body);
     }
-    // Without a mail server there is nothing but this to be told.
-    let mail = owner.post("/v1/admin/email/test", &json!({})).expect(400);
-    golden.keep_answer("POST /v1/admin/email/test", &mail);
 }
