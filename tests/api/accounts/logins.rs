@@ -93,7 +93,9 @@ fn a_login_is_recorded_with_its_limits_and_where_it_comes_from() {
     // The token itself is nowhere.
     let stored = std::fs::read(site.home.join(".agent-vault/agent-vault.db")).expect("a file");
     assert!(!crate::support::contains(&stored, &token));
-    let [listed, _] = &logins(&site.with_token(&token))[..] else { panic!("two logins") };
+    let listed = logins(&site.with_token(&token));
+    assert_eq!(listed.len(), 2);
+    let listed = listed.iter().find(|login| login["current"] == json!(true)).expect("a current login");
     assert_eq!(text(listed, "id").len(), 20);
     assert_eq!(
         [text(listed, "device_label"), text(listed, "last_ip"), text(listed, "last_user_agent")],
