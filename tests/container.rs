@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use support::{
-    Broker, Ended, Origin, Running, SECRET, TempDir, bare, find, readme_block, repository_file, run,
+    Broker, Ended, Origin, Running, SECRET, StandIn, TempDir, bare, find, readme_block, repository_file, run,
     search_path, skip, succeeds, target_dir,
 };
 
@@ -55,6 +55,23 @@ fn a_chroot_with_its_own_process_ids_attaches_the_credential() {
     command.arg("chroot").arg(root.path()).args(["/usr/local/bin/agent-vault", "run", "--", "/app"]);
     command.args([&site.origin.url(API, "/v1/charges"), BODY]);
     site.expect_attached(run(site.variables(&mut command), b""));
+}
+
+/// Its C library keeps three signals to itself and lets them through; glibc's programs use one of them.
+#[test]
+fn the_static_binary_passes_on_what_its_libc_keeps() {
+    let Some(built) = Static::find("the_static_binary_passes_on_what_its_libc_keeps") else { return };
+    let stand_in = StandIn::start();
+    let given = stand_in.agent();
+    let mut command = Command::new(&built.binary);
+    command.env_clear().envs(given.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let script = "echo ready; exec sleep 60";
+    let mut running = Running::start(command.args(["run", "--", "sh", "-c", script]));
+    running.line_after("ready");
+    let pid = running.pid().to_string();
+    let sent = run(bare(Path::new("kill"), stand_in.home().path()).args(["-s", "34", "--", &pid]), b"");
+    sent.expect_success();
+    assert_eq!(running.wait().code(), Some(128 + 34));
 }
 
 #[test]

@@ -55,6 +55,7 @@ pub(super) fn interruptible<T: Send + 'static>(
             outcome
         })
         .map_err(cannot("start a thread"))?;
+    host.signals.block_again().map_err(cannot("block signals"))?;
     loop {
         let watches =
             [Watch::new(done.as_fd()).readable(true), Watch::new(host.signals.as_fd()).readable(true)];

@@ -95,9 +95,10 @@ impl Supervisor {
                 continue;
             }
             if let Status::Stopped(by) = status {
-                self.job.stopped(self.child, by).unwrap_or_else(|error| {
+                // A terminal that is gone is no reason to leave the child.
+                if let Err(error) = self.job.stopped(self.child, by) {
                     log_event!(Warn, "the terminal is not ours to control", cause = error);
-                });
+                }
             }
             ended = status.exit_code().or(ended);
         }

@@ -176,7 +176,10 @@ pub struct Arrived {
 }
 
 /// The descriptor on which blocked signals arrive.
-pub struct Signals(OwnedFd);
+pub struct Signals {
+    descriptor: OwnedFd,
+    set: Mask,
+}
 
 impl Signals {
     /// Blocks the signals, and opens the descriptor they arrive on.
@@ -191,7 +194,14 @@ impl Signals {
         let opened = unsafe { libc::syscall(libc::SYS_signalfd4, -1, &raw const set.0, MASK_BYTES, flags) };
         let descriptor = i32::try_from(Errno::result(opened)?).map_err(io::Error::other)?;
         // SAFETY: the kernel has just opened it for us alone.
-        Ok(Self(unsafe { OwnedFd::from_raw_fd(descriptor) }))
+        let descriptor = unsafe { OwnedFd::from_raw_fd(descriptor) };
+        Ok(Self { descriptor, set })
+    }
+
+    /// Blocks them once more. Starting a process's first thread, musl unblocks two signals it might want to
+    /// send to threads, in the one that calls too; later ones inherit what is blocked here.
+    pub fn block_again(&self) -> io::Result<()> {
+        self.set.block()
     }
 
     /// The next signal that has arrived, if any.
@@ -200,7 +210,7 @@ impl Signals {
         let size = size_of::<libc::signalfd_siginfo>();
         loop {
             // SAFETY: at most `size` bytes are written to a place of that size.
-            let read = unsafe { libc::read(self.0.as_raw_fd(), info.as_mut_ptr().cast(), size) };
+            let read = unsafe { libc::read(self.descriptor.as_raw_fd(), info.as_mut_ptr().cast(), size) };
             match Errno::result(read) {
                 Ok(_) => break,
                 Err(Errno::EAGAIN) => return Ok(None),
@@ -223,7 +233,7 @@ impl Signals {
 impl AsFd for Signals {
     /// The descriptor to watch for input.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.descriptor.as_fd()
     }
 }
 

@@ -125,8 +125,8 @@ fn a_child_in_a_session_of_its_own_is_stopped_and_continued() {
         return;
     }
     // No shell: one that is stopped while it forks looks like one that is busy.
-    let script = "import signal\nsignal.signal(18, lambda *_: print('continued', flush=True))\n\
-                  print('ready', flush=True)\nwhile True: signal.pause()";
+    let script = "import signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, {18})\nprint('ready', flush=True)\n\
+                  while True: print('continued', signal.sigwait({18}), flush=True)";
     let stand_in = StandIn::start();
     for place in places(test) {
         for flags in [&["--job-mode=session"][..], &[]] {
