@@ -90,16 +90,26 @@ fn what_is_passed_on_is_not_kept() {
     let mut running = Running::start(shell.args(["-c", &format!("{line}; read never")]));
     running.line_after("notified");
     running.line_after("the pipe ended");
-    let script_pid = fs::read_dir("/proc").expect("/proc").flatten().find_map(|entry| {
-        let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
-        let line = fs::read(entry.path().join("cmdline")).ok()?;
-        let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
-        let home = stand_in.home().path().to_str()?.as_bytes().to_vec();
-        let is_ours = environment.windows(home.len()).any(|part| part == home);
-        (line.starts_with(b"sleep") && is_ours).then_some(pid)
+    // The pipe has ended a moment before the child becomes its last program.
+    let mut child = None;
+    eventually("the child is still there", || {
+        child = sleeping_at(&stand_in);
+        child.is_some()
     });
-    end(script_pid.expect("the child is still there"));
+    end(child.expect("it was found"));
     running.wait();
+}
+
+/// The `sleep` with this stand-in's home in its environment.
+fn sleeping_at(stand_in: &StandIn) -> Option<i32> {
+    let home = format!("HOME={}\0", stand_in.home().path().display());
+    fs::read_dir("/proc").expect("/proc").flatten().find_map(|entry| {
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        let words = fs::read(entry.path().join("cmdline")).ok()?;
+        let environment = fs::read(entry.path().join("environ")).ok()?;
+        let is_ours = environment.windows(home.len()).any(|part| part == home.as_bytes());
+        (words.starts_with(b"sleep") && is_ours).then_some(pid)
+    })
 }
 
 #[test]
