@@ -4,6 +4,7 @@
 //! `io::Error`. The rooms above see only safe functions.
 
 pub mod environ;
+pub mod family;
 pub mod harden;
 pub mod launch;
 pub mod pipe;
@@ -13,5 +14,6 @@ pub mod ready;
 pub mod rights;
 pub mod session;
 pub mod signals;
+pub mod sockets;
 mod startup;
 pub mod terminal;

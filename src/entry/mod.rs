@@ -5,6 +5,7 @@
 //! (files, terminal) is taken back by a guard, on every way out.
 
 pub mod admin;
+mod admission;
 mod child;
 mod front;
 mod host;

@@ -3,7 +3,8 @@
 //! The child is given a credential that is good for this listener only. A proxy request that carries it
 //! goes on to the broker's proxy with the real token in its place ([`forward`]); what the child asks of
 //! the control API is a short list ([`api`]). The token is added here and nowhere else, so no child ever
-//! holds it. "It is local" admits nobody: containers of one pod share loopback.
+//! holds it. "It is local" admits nobody: containers of one pod share loopback. A client that cannot
+//! authenticate to a proxy is admitted when its socket belongs to a process of this run.
 
 mod api;
 mod forward;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::admission::Admission;
 use super::preflight::Broker;
 use super::token::Token;
 use crate::client::Client;
@@ -44,6 +46,7 @@ const UNREAD_TIME: Duration = Duration::from_secs(2);
 /// What all connections of the relay share.
 pub(super) struct Relay {
     credential: Secret,
+    admission: Admission,
     token: Token,
     vault: String,
     ingress: Ingress,
@@ -58,7 +61,17 @@ impl Relay {
     pub(super) fn new(credential: Secret, broker: Broker) -> Arc<Self> {
         let Broker { client, token, vault, proxy, ca_pem } = broker;
         let ingress = Ingress::new(proxy);
-        Arc::new(Self { credential, token, vault, ingress, client, ca_pem, connector: OnceLock::new() })
+        let admission = Admission::default();
+        Arc::new(Self {
+            credential,
+            admission,
+            token,
+            vault,
+            ingress,
+            client,
+            ca_pem,
+            connector: OnceLock::new(),
+        })
     }
 
     /// Does TLS inside a tunnel as the child would: with the vault's CA and the public roots.
@@ -66,12 +79,18 @@ impl Relay {
         self.connector.get_or_init(|| Connector::new(std::slice::from_ref(&self.ca_pem)).ok()).as_ref()
     }
 
-    /// Checks `Proxy-Authorization` as the broker would check a token scoped to the run's vault.
-    fn admit(&self, fields: &Fields) -> Result<(), Answer> {
+    /// Checks `Proxy-Authorization` as the broker would check a token scoped to the run's vault; without
+    /// one it matters whether the client is of this run.
+    fn admit(&self, fields: &Fields, is_of_this_run: impl FnOnce() -> bool) -> Result<(), Answer> {
         let refuse =
             |text: &str| Answer::text(407, text).with("Proxy-Authenticate", "Basic realm=\"agent-vault\"");
         let Some(presented) = read_credential(fields) else {
-            return Err(refuse("Proxy-Authorization required"));
+            let has_none = fields.first("proxy-authorization").is_none();
+            return if has_none && is_of_this_run() {
+                Ok(())
+            } else {
+                Err(refuse("Proxy-Authorization required"))
+            };
         };
         if presented.token != self.credential {
             return Err(refuse("invalid or expired session"));
@@ -86,7 +105,13 @@ impl Relay {
 impl Service for Arc<Relay> {
     fn connect(&self, stream: TcpStream, _peer: SocketAddr) -> io::Result<Box<dyn Connection>> {
         let channel = TcpChannel::new(stream)?;
-        let peer = Peer { relay: Self::clone(self), channel, upstream: None, head: Box::default() };
+        let peer = Peer {
+            relay: Self::clone(self),
+            channel,
+            of_this_run: OnceLock::new(),
+            upstream: None,
+            head: Box::default(),
+        };
         Ok(Box::new(Served::new(peer)))
     }
 
@@ -99,6 +124,8 @@ impl Service for Arc<Relay> {
 struct Peer {
     relay: Arc<Relay>,
     channel: TcpChannel,
+    /// Whether a process of this run is at the other end; looked up when first asked.
+    of_this_run: OnceLock<bool>,
     /// The connection to the broker's proxy that served the last absolute-form request.
     upstream: Option<TcpChannel>,
     head: Box<RequestHead>,
@@ -142,7 +169,9 @@ impl Peer {
         if head.method() != "CONNECT" && !is_absolute {
             return api::serve(self, head, framing);
         }
-        match self.relay.admit(head.fields()) {
+        let is_of_this_run =
+            || *self.of_this_run.get_or_init(|| self.relay.admission.admits(self.channel.socket()));
+        match self.relay.admit(head.fields(), is_of_this_run) {
             Ok(()) => match secure::target(head) {
                 Some((to, path)) => secure::serve(self, head, framing, &to, path),
                 None => forward::serve(self, head, framing),

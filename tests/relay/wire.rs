@@ -1,9 +1,4 @@
-//! Promise: the relay lets in who carries the run's credential, sends on what they sent with the broker's
-//! token in its place, and answers for a broker that is away.
-//!
-//! Real `run`, real sockets; the broker is a stand-in that records every byte.
-
-mod support;
+//! What a client sends and gets, byte by byte.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
@@ -11,22 +6,16 @@ use std::net::{Shutdown, TcpStream};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use nix::sys::signal::Signal;
-use support::rig::{Script, expect, read_answer, read_head};
-use support::{CA_PEM, Run, StandIn, TOKEN, answer};
+
+use crate::status;
+use crate::support::rig::{Script, expect, read_answer, read_head};
+use crate::support::{CA_PEM, Run, StandIn, TOKEN, answer};
 
 const REQUIRED: &str = "Proxy-Authorization required\n";
 const INVALID: &str = "invalid or expired session\n";
 
 fn basic(pair: &str) -> String {
     format!("Proxy-Authorization: Basic {}\r\n", STANDARD.encode(pair))
-}
-
-#[track_caller]
-fn status(head: &str) -> u16 {
-    head.split(' ')
-        .nth(1)
-        .and_then(|code| code.parse().ok())
-        .unwrap_or_else(|| panic!("no status in {head:?}"))
 }
 
 #[track_caller]
