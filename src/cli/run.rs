@@ -8,6 +8,7 @@ mod supervision;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::duration::duration;
 use super::{Args, World};
@@ -26,6 +27,9 @@ const CONTAINER_ONLY: [(&str, bool); 6] = [
     ("--share-agent-dir", false),
 ];
 
+/// Long enough for a broker's restart, short enough for whoever asks while it is away for longer.
+const RETRY: Duration = Duration::from_secs(2);
+
 const MODES: &str = "must be one of: host, container";
 
 /// Plans and carries out a run. A failure of ours is told apart from the child's by its exit code.
@@ -41,6 +45,8 @@ Flags, each with a variable of the same meaning:
   --address URL         broker (AGENT_VAULT_ADDR)
   --ttl SECONDS         life of the token minted for a logged-in person
   --wait 30s            wait for a broker that is still starting (AGENT_VAULT_WAIT)
+  --retry 2s            wait this long for a broker that goes away later, with what was not sent yet; 0s answers
+                        at once (AGENT_VAULT_RETRY)
   --broker-ca FILE      trust this CA for an https broker (AGENT_VAULT_BROKER_CA)
   --ca-dir DIR          where the CA files go (AGENT_VAULT_CA_DIR)
   --no-proxy HOSTS      hosts to reach directly, comma-separated (AGENT_VAULT_NO_PROXY)
@@ -76,6 +82,7 @@ fn plan(world: &World<'_>, args: Args) -> Result<Plan, Failure> {
     let broker_ca = read("--broker-ca", "AGENT_VAULT_BROKER_CA")?;
     let no_proxy = read("--no-proxy", "AGENT_VAULT_NO_PROXY")?;
     let wait = read("--wait", "AGENT_VAULT_WAIT")?;
+    let retry = read("--retry", "AGENT_VAULT_RETRY")?;
     let supervision = supervision::read(world, &mut args)?;
     let asked = Asked {
         vault: args.value("--vault")?,
@@ -99,6 +106,7 @@ fn plan(world: &World<'_>, args: Args) -> Result<Plan, Failure> {
                 broker_ca: None,
                 proxy: ProxyVars::read(|name| world.var(name)),
                 wait: duration("--wait", wait)?.unwrap_or_default(),
+                retry: duration("--retry", retry)?.unwrap_or(RETRY),
             },
             broker_ca: broker_ca.map(PathBuf::from),
             way: if is_direct { Way::Direct } else { Way::Relay },
@@ -198,8 +206,6 @@ fn is_set(world: &World<'_>, name: &str) -> Result<bool, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const AGENT: [(&str, &str); 3] =
@@ -266,6 +272,7 @@ mod tests {
             ("AGENT_VAULT_BROKER_CA", "/ca"),
             ("AGENT_VAULT_NO_PROXY", "a, b,"),
             ("AGENT_VAULT_WAIT", "2m"),
+            ("AGENT_VAULT_RETRY", "5s"),
             ("AGENT_VAULT_STOP_TIMEOUT", "500ms"),
             ("AGENT_VAULT_DIRECT", "true"),
         ];
@@ -274,6 +281,7 @@ mod tests {
         assert_eq!(plan.broker.broker_ca, Some("/ca".into()));
         assert_eq!(plan.surroundings.no_proxy, ["a", "b"]);
         assert_eq!(plan.broker.reach.wait, Duration::from_secs(120));
+        assert_eq!(plan.broker.reach.retry, Duration::from_secs(5));
         assert_eq!(plan.supervision.stop_timeout, Some(Duration::from_millis(500)));
         assert_eq!(plan.broker.way, Way::Direct);
         let line = ["--ca-dir=/flag", "--wait", "1h", "--no-proxy=c", "--", "x"];

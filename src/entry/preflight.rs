@@ -92,6 +92,8 @@ pub struct Reach {
     pub proxy: ProxyVars,
     /// How long a broker that is still starting is waited for.
     pub wait: Duration,
+    /// How long one that goes away later is waited for, by what has not been sent yet.
+    pub retry: Duration,
 }
 
 /// A broker that answered, and what a run needs of it.
@@ -103,6 +105,8 @@ pub struct Broker {
     /// Its proxy.
     pub proxy: Authority,
     pub ca_pem: Vec<u8>,
+    /// [`Reach::retry`].
+    pub retry: Duration,
 }
 
 /// Asks the broker everything a run needs to know.
@@ -128,7 +132,7 @@ pub fn reach(mode: Mode, reach: &Reach) -> Result<Broker, Failure> {
     };
     let (ca_pem, port) = ca_and_port(&client, &patience)?;
     let proxy = proxy_at(client.address(), port);
-    Ok(Broker { client, token, vault, proxy, ca_pem })
+    Ok(Broker { client, token, vault, proxy, ca_pem, retry: reach.retry })
 }
 
 fn connect(address: &str, reach: &Reach) -> Result<Client, Error> {

@@ -22,7 +22,7 @@ pub struct Reason {
 
 /// Names a row, in the order of [`TABLE`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     // The client's request.
     MalformedRequest,
     NotAProxyRequest,
@@ -70,10 +70,13 @@ pub(super) enum Kind {
     UpstreamTimeout,
     ResponseTooLarge,
     ResponseTruncated,
+    // The relay, about the broker.
+    BrokerUnreachable,
+    BrokerTls,
 }
 
 /// All reasons.
-pub static TABLE: [Reason; 43] = [
+pub static TABLE: [Reason; 45] = [
     Reason {
         kind: Kind::MalformedRequest,
         name: "malformed_request",
@@ -418,6 +421,22 @@ pub static TABLE: [Reason; 43] = [
         meaning: "the response grew longer than the limit after it had begun",
         remedy: "ask for less, or raise --max-response-bytes",
     },
+    Reason {
+        kind: Kind::BrokerUnreachable,
+        name: "broker_unreachable",
+        statuses: &[502],
+        log_code: "",
+        meaning: "the relay of agent-vault run does not reach its broker",
+        remedy: "see that the broker runs and can be reached; --retry says how long it is waited for",
+    },
+    Reason {
+        kind: Kind::BrokerTls,
+        name: "broker_tls",
+        statuses: &[502],
+        log_code: "",
+        meaning: "the relay's TLS handshake with the broker, for a client that left it out, failed",
+        remedy: "the body says why; a broker with another CA than at the start takes a restart of the run",
+    },
 ];
 
 /// A row is found by its number, so the order is checked where the table is compiled.
@@ -430,14 +449,14 @@ const _: () = {
 };
 
 impl Kind {
-    pub(super) fn reason(self) -> &'static Reason {
+    pub(crate) fn reason(self) -> &'static Reason {
         &TABLE[self as usize]
     }
 }
 
 impl Reason {
     /// The status it is usually answered with; 0 when it has none.
-    pub(super) fn status(&self) -> u16 {
+    pub(crate) fn status(&self) -> u16 {
         self.statuses.first().copied().unwrap_or(0)
     }
 }

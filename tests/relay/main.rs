@@ -7,6 +7,8 @@
 mod support;
 
 mod admission;
+mod load;
+mod outages;
 mod wire;
 
 #[track_caller]

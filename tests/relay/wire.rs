@@ -229,6 +229,7 @@ fn a_connect_with_a_body_goes_nowhere() {
     run.stop();
 }
 
+/// Within milliseconds, once it is known; `outages` tells how long the first waits.
 #[test]
 fn a_broker_that_is_away_is_a_typed_502() {
     let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -237,7 +238,7 @@ fn a_broker_that_is_away_is_a_typed_502() {
     for port in [unused, mute.port] {
         let stand_in = StandIn::start();
         stand_in.answers("GET /v1/mitm/ca.pem", answer(200, &[("X-MITM-Port", &port.to_string())], CA_PEM));
-        let run = stand_in.stay();
+        let run = Run::start(stand_in.agent().args(["run", "--retry", "0s", "--"]));
         for request in ["CONNECT a:443 HTTP/1.1\r\n", "GET http://a/ HTTP/1.1\r\nHost: a\r\n"] {
             let mut stream = run.send(&format!("{request}{}\r\n", run.authorization()));
             let (head, body) = read_answer(&mut stream);

@@ -71,6 +71,19 @@ impl Broker {
         self.cli_with_stdin(&["auth", "login", "--email", OWNER, "--password-stdin"], OWNER_PASSWORD);
     }
 
+    /// Starts it again where it was, on the state it left; tokens and logins stay what they are.
+    #[track_caller]
+    pub(crate) fn restart_in_place(&mut self) {
+        self.stop();
+        let port = |address: &str| address.rsplit(':').next().unwrap_or_default().to_owned();
+        let mut command = Command::new(self.command.get_program());
+        command.args(["server", "--host", "127.0.0.1", "--port", &port(&self.address)]);
+        command.args(["--mitm-port", &port(&self.proxy)]).env_clear();
+        command.envs(self.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.current_dir(self.home.dir("server"));
+        (self.server, self.address, self.proxy) = serve(&mut command);
+    }
+
     /// The base URL of the control API.
     pub(crate) fn address(&self) -> &str {
         &self.address

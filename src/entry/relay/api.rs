@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 use super::{Peer, Relay, after_unread, broker_error};
-use crate::client::{Error, Reply};
+use crate::client::{Cause, Error, Reply};
 use crate::http1::framing::Framing;
 use crate::http1::head::{Fields, RequestHead};
 use crate::http1::respond::{After, Answer};
@@ -14,6 +14,7 @@ use crate::log_event;
 use crate::net::Deadline;
 use crate::net::channel::Channel as _;
 use crate::peer::{self, ReadError};
+use crate::proxy::reasons::Kind;
 use crate::secret::Secret;
 
 /// Largest body the control API reads (contract A.1 of the control plane).
@@ -88,8 +89,22 @@ fn read_body(peer: &mut Peer, head: &RequestHead, framing: Framing) -> Result<Ve
 
 /// Asks the broker with the real token, once more if the token has been replaced meanwhile.
 fn ask(relay: &Relay, call: impl Fn(&crate::client::Client) -> Result<Reply, Error>) -> Answer {
-    let with =
-        |token: &Secret| call(&relay.client.clone().with_token(token.clone()).with_vault(&relay.vault));
+    let with = |token: &Secret| {
+        let client = relay.client.clone().with_token(token.clone()).with_vault(&relay.vault);
+        let mut patience = relay.ingress.outage.patience();
+        loop {
+            match call(&client) {
+                // Nothing of the question has gone out.
+                Err(Error::Transport(Cause::Refused | Cause::Unresolved)) if patience.lasts() => {}
+                outcome => {
+                    if matches!(outcome, Ok(_) | Err(Error::Status { .. })) {
+                        relay.ingress.outage.is_over();
+                    }
+                    return outcome;
+                }
+            }
+        }
+    };
     let token = relay.token.current();
     let mut outcome = with(&token);
     if matches!(outcome, Err(Error::Status { code: 401, .. }))
@@ -104,7 +119,7 @@ fn ask(relay: &Relay, call: impl Fn(&crate::client::Client) -> Result<Reply, Err
             let address = relay.client.address();
             log_event!(Warn, "broker unreachable", address = address, cause = cause);
             let message = format!("The Agent Vault broker at {address} cannot be reached: {cause}");
-            broker_error(502, "broker_unreachable", &message)
+            broker_error(Kind::BrokerUnreachable, &message)
         }
     }
 }

@@ -23,6 +23,7 @@ use crate::net::channel::Channel;
 use crate::net::duplex::{self, Course, Direction, Everything, Fault, Step, Until};
 use crate::net::tcp::TcpChannel;
 use crate::proxy::CLIENT_ROOTS;
+use crate::proxy::reasons::Kind;
 use crate::secret::Secret;
 use crate::sys::ready;
 
@@ -53,9 +54,10 @@ pub(super) fn serve(peer: &mut Peer, head: &RequestHead, framing: Framing) -> Af
         matches!(head.method(), "CONNECT" | "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE");
     let mut reused = peer.upstream.take().filter(is_idle);
     let mut may_reread = can_repeat;
+    let mut patience = relay.ingress.outage.patience();
     loop {
         let is_reused = reused.is_some();
-        let upstream = match reused.take().map_or_else(|| relay.ingress.dial(), Ok) {
+        let upstream = match reused.take().map_or_else(|| relay.ingress.dial(&mut patience), Ok) {
             Ok(upstream) => upstream,
             Err(error) => return unreachable(peer, head, framing, &error),
         };
@@ -64,6 +66,8 @@ pub(super) fn serve(peer: &mut Peer, head: &RequestHead, framing: Framing) -> Af
             Outcome::Complete(after) => return after,
             Outcome::Lost => return After::Close,
             Outcome::Unanswered(_) if is_reused && can_repeat && means_the_same_twice => {}
+            // A CONNECT by itself does nothing that the next one does not do.
+            Outcome::Unanswered(_) if !is_reused && head.method() == "CONNECT" && patience.lasts() => {}
             Outcome::Unanswered(error) => return unreachable(peer, head, framing, &error),
             Outcome::Rejected(upstream) => match relay.token.other_than(&token) {
                 Some(other) => {
@@ -102,6 +106,9 @@ fn attempt(
     let mut down = Direction::new(&mut reply);
     let run = duplex::run(&mut peer.channel, &mut upstream, &mut up, &mut down, Until::DownDone, IDLE);
     let is_sent = up.is_done();
+    if !matches!(reply.state, State::Head) {
+        peer.relay.ingress.outage.is_over();
+    }
     match (run, reply.state) {
         (Ok(()), State::Rejected) => Outcome::Rejected(upstream),
         (Ok(()), State::Upgraded) => {
@@ -133,7 +140,7 @@ pub(super) fn unreachable(peer: &mut Peer, head: &RequestHead, framing: Framing,
     let proxy = peer.relay.ingress.authority().clone();
     log_event!(Warn, "broker unreachable", proxy = proxy, cause = error);
     let message = format!("The Agent Vault broker's proxy at {proxy} cannot be reached: {error}");
-    let answer = broker_error(502, "broker_unreachable", &message);
+    let answer = broker_error(Kind::BrokerUnreachable, &message);
     peer.answer(&answer, head.method(), super::after_unread(head, framing))
 }
 

@@ -9,6 +9,7 @@
 mod api;
 mod forward;
 mod ingress;
+mod outage;
 mod secure;
 
 use std::io;
@@ -31,6 +32,7 @@ use crate::net::reactor::{Connection, Service};
 use crate::net::tcp::TcpChannel;
 use crate::peer::conversation::{self, Conversation, Served};
 use crate::peer::{self, ReadError};
+use crate::proxy::reasons::Kind;
 use crate::proxy::{no_room, read_credential};
 use crate::secret::Secret;
 use crate::tls::Connector;
@@ -59,8 +61,8 @@ pub(super) struct Relay {
 
 impl Relay {
     pub(super) fn new(credential: Secret, broker: Broker) -> Arc<Self> {
-        let Broker { client, token, vault, proxy, ca_pem } = broker;
-        let ingress = Ingress::new(proxy);
+        let Broker { client, token, vault, proxy, ca_pem, retry } = broker;
+        let ingress = Ingress::new(proxy, retry);
         let admission = Admission::default();
         Arc::new(Self {
             credential,
@@ -82,21 +84,24 @@ impl Relay {
     /// Checks `Proxy-Authorization` as the broker would check a token scoped to the run's vault; without
     /// one it matters whether the client is of this run.
     fn admit(&self, fields: &Fields, is_of_this_run: impl FnOnce() -> bool) -> Result<(), Answer> {
-        let refuse =
-            |text: &str| Answer::text(407, text).with("Proxy-Authenticate", "Basic realm=\"agent-vault\"");
+        let refuse = |kind: Kind, text: &str| {
+            let reason = kind.reason();
+            Answer::text(reason.status(), text).with("X-Agent-Vault-Reason", reason.name)
+        };
+        let ask = |answer: Answer| answer.with("Proxy-Authenticate", "Basic realm=\"agent-vault\"");
         let Some(presented) = read_credential(fields) else {
             let has_none = fields.first("proxy-authorization").is_none();
             return if has_none && is_of_this_run() {
                 Ok(())
             } else {
-                Err(refuse("Proxy-Authorization required"))
+                Err(ask(refuse(Kind::AuthorizationRequired, "Proxy-Authorization required")))
             };
         };
         if presented.token != self.credential {
-            return Err(refuse("invalid or expired session"));
+            return Err(ask(refuse(Kind::InvalidToken, "invalid or expired session")));
         }
         match presented.vault_hint {
-            Some(vault) if vault != self.vault => Err(Answer::text(403, "forbidden")),
+            Some(vault) if vault != self.vault => Err(refuse(Kind::VaultForbidden, "forbidden")),
             _ => Ok(()),
         }
     }
@@ -204,8 +209,9 @@ fn is_empty(framing: Framing) -> bool {
 }
 
 /// A broker error of ours (contract B.9): SDKs tell it from the upstream's by its field.
-fn broker_error(status: u16, reason: &str, message: &str) -> Answer {
-    Answer::json(status, &json!({ "error": reason, "message": message }))
+fn broker_error(kind: Kind, message: &str) -> Answer {
+    let reason = kind.reason();
+    Answer::json(reason.status(), &json!({ "error": reason.name, "message": message }))
         .with("X-Agent-Vault-Proxy-Error", "true")
-        .with("X-Agent-Vault-Reason", reason)
+        .with("X-Agent-Vault-Reason", reason.name)
 }

@@ -7,7 +7,7 @@ use std::io;
 use std::time::Duration;
 
 use super::forward::{Reply, Request, connect_head, unreachable};
-use super::{Peer, broker_error};
+use super::{Peer, Relay, broker_error};
 use crate::authority::Authority;
 use crate::http1::body::BodyReader;
 use crate::http1::framing::Framing;
@@ -18,6 +18,7 @@ use crate::net::channel::Channel as _;
 use crate::net::duplex::{self, Direction, Until};
 use crate::net::tcp::TcpChannel;
 use crate::peer;
+use crate::proxy::reasons::Kind;
 
 /// The broker's answer to CONNECT, its handshake.
 const OPEN_TIME: Duration = Duration::from_secs(15);
@@ -45,7 +46,7 @@ pub(super) fn serve(
     to: &Authority,
     path: &str,
 ) -> After {
-    let answer = match open(peer, to) {
+    let answer = match open(&peer.relay, to) {
         Ok(Ok(upstream)) => return exchange(peer, upstream, head, framing, to, path),
         Ok(Err(refusal)) => refusal,
         Err(error) => return unreachable(peer, head, framing, &error),
@@ -54,15 +55,25 @@ pub(super) fn serve(
 }
 
 /// Opens the tunnel: ready for TLS, or the broker's refusal, or no broker.
-fn open(peer: &Peer, to: &Authority) -> io::Result<Result<TcpChannel, Answer>> {
-    let relay = &peer.relay;
+fn open(relay: &Relay, to: &Authority) -> io::Result<Result<TcpChannel, Answer>> {
+    let mut patience = relay.ingress.outage.patience();
+    loop {
+        // A CONNECT that was not answered has done nothing that the next one does not do.
+        match ask(relay, relay.ingress.dial(&mut patience)?, to) {
+            Err(_) if patience.lasts() => {}
+            outcome => return outcome,
+        }
+    }
+}
+
+fn ask(relay: &Relay, mut upstream: TcpChannel, to: &Authority) -> io::Result<Result<TcpChannel, Answer>> {
     let deadline = Deadline::after(OPEN_TIME);
-    let mut upstream = relay.ingress.dial()?;
     upstream.send(&connect_head(to, &relay.token.current(), &relay.vault))?;
     upstream.flush_by(deadline)?;
     let mut head = ResponseHead::default();
     let cut = |_| io::Error::from(io::ErrorKind::UnexpectedEof);
     peer::read_response(&mut upstream, &mut head, deadline).map_err(cut)?;
+    relay.ingress.outage.is_over();
     if (200..300).contains(&head.status()) {
         return Ok(Ok(upstream));
     }
@@ -100,7 +111,7 @@ fn exchange(
         Ok(upstream) => upstream,
         Err(error) => {
             let message = format!("The TLS handshake with the Agent Vault broker for {to} failed: {error}");
-            return peer.answer(&broker_error(502, "broker_tls", &message), head.method(), After::Close);
+            return peer.answer(&broker_error(Kind::BrokerTls, &message), head.method(), After::Close);
         }
     };
     if upstream.send(&inner_head(head, to, path)).is_err() {
