@@ -16,6 +16,8 @@ pub enum Exit {
     Usage,
     /// `apply --dry-run --exit-code` found changes to make.
     Pending,
+    /// `check` found that the request would be refused.
+    Refused,
     /// `run` itself failed; no child was started.
     RunFailed,
     /// The command exists and cannot be executed.
@@ -32,7 +34,7 @@ impl Exit {
             Self::Success => 0,
             Self::Failed => 1,
             Self::Usage => 2,
-            Self::Pending => 3,
+            Self::Pending | Self::Refused => 3,
             Self::RunFailed => 125,
             Self::NotExecutable => 126,
             Self::NotFound => 127,
@@ -110,6 +112,7 @@ mod tests {
             (Exit::Failed, 1),
             (Exit::Usage, 2),
             (Exit::Pending, 3),
+            (Exit::Refused, 3),
             (Exit::RunFailed, 125),
             (Exit::NotExecutable, 126),
             (Exit::NotFound, 127),

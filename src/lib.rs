@@ -13,11 +13,12 @@
 //! |---|---|
 //! | what people type | [`cli`] |
 //! | the broker's order of things | [`server`] |
-//! | being process 1; settings | [`entry`], [`config`] |
+//! | settings, for the rooms that take them | [`config`] |
+//! | being process 1 | [`entry`] |
 //! | the proxy; the control API | [`proxy`], [`api`] |
 //! | a conversation on a stream; TLS; what survives a restart; a broker's client | [`peer`], [`tls`], [`store`], [`client`] |
 //! | bytes and time; the wire format; the rules; being asked how one is | [`net`], [`http1`], [`vault`], [`health`] |
-//! | words all rooms share; the system | [`authority`], [`failure`], [`log`], [`metrics`], [`rate`], [`secret`], [`sys`] |
+//! | words all rooms share; the system | [`authority`], [`failure`], [`json`], [`log`], [`metrics`], [`rate`], [`secret`], [`sys`] |
 //!
 //! # The life of a request
 //!
@@ -48,6 +49,7 @@ pub mod entry;
 pub mod failure;
 pub mod health;
 pub mod http1;
+pub mod json;
 pub mod log;
 pub mod metrics;
 pub mod net;

@@ -27,6 +27,14 @@ impl Secret {
         Self(Zeroizing::new(boxed))
     }
 
+    /// A secret as it came in a file or a line, without the break at the end: an editor's or `echo`'s.
+    pub fn without_line_break(mut bytes: Vec<u8>) -> Self {
+        if bytes.pop_if(|last| *last == b'\n').is_some() {
+            bytes.pop_if(|last| *last == b'\r');
+        }
+        Self::new(bytes)
+    }
+
     /// The bytes, for the one place that has to send, seal or hash them.
     pub fn expose(&self) -> &[u8] {
         &self.0
@@ -87,6 +95,17 @@ mod tests {
         assert_eq!(Secret::from("a"), Secret::from("a"));
         assert_ne!(Secret::from("a"), Secret::from("b"));
         assert_ne!(Secret::from("a"), Secret::from("aa"));
+    }
+
+    #[test]
+    fn one_line_break_is_not_part_of_a_secret() {
+        for (bytes, value) in [("a\r\n", "a"), ("a\n\n", "a\n"), ("a\r", "a\r"), ("a", "a"), ("\n", "")] {
+            assert_eq!(
+                Secret::without_line_break(bytes.as_bytes().to_vec()),
+                Secret::from(value),
+                "{bytes:?}"
+            );
+        }
     }
 
     #[test]

@@ -17,3 +17,4 @@ pub mod signals;
 pub mod sockets;
 mod startup;
 pub mod terminal;
+pub mod watch;

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 const ROOMS: &str = "
 authority | |
 failure   | |
+json      | |
 secret    | | subtle
 log       | secret | time
 metrics   | |
@@ -30,6 +31,7 @@ proxy     | words metrics rate net http1 vault peer tls | base64 ring
 api       | words metrics rate net http1 vault peer store | zeroize
 
 entry     | below | base64 ring webpki_root_certs
+
 config    | below |
 
 server    | below | ring

@@ -5,6 +5,7 @@
 //! here: the failure travels to `main`, which prints it once.
 
 mod args;
+mod check;
 mod completion;
 mod duration;
 mod health;
@@ -12,6 +13,7 @@ mod help;
 mod operator;
 pub mod output;
 mod run;
+mod sealing;
 mod server;
 pub mod world;
 
@@ -42,6 +44,8 @@ struct Flag(&'static str, &'static str);
 /// Every command, in the order help shows them: one list per noun.
 const TABLE: &[&[Verb]] = &[
     STARTING,
+    check::VERBS,
+    sealing::VERBS,
     operator::auth::VERBS,
     operator::account::VERBS,
     operator::apply::VERBS,

@@ -4,6 +4,7 @@
 //! `AGENT_VAULT_…` twin, since task definitions speak in variables; a flag wins over its twin. The token
 //! has no flag: anyone may read a command line.
 
+pub(super) mod standalone;
 mod supervision;
 
 use std::ffi::OsString;
@@ -14,7 +15,7 @@ use super::duration::duration;
 use super::{Args, World};
 use crate::client::ProxyVars;
 use crate::entry::preflight::{Asked, Mode, Reach};
-use crate::entry::{self, BrokerPlan, Plan, Surroundings, Way};
+use crate::entry::{self, Attacher, BrokerPlan, Plan, Surroundings, Way};
 use crate::failure::{Exit, Failure};
 
 /// Flags that mean something under container isolation only: name, and whether a value follows.
@@ -41,6 +42,10 @@ pub(super) fn run(world: &World<'_>, args: Args) -> Result<Exit, Failure> {
 pub(super) const USAGE: &str = "[flags] -- <command> [args…]
 
 Flags, each with a variable of the same meaning:
+  --config FILE         attach credentials here, without a broker, by this document (AGENT_VAULT_CONFIG, which may
+                        also hold the document itself)
+  --upstream-ca FILE    with a document: roots trusted for upstreams beside the public ones
+                        (AGENT_VAULT_UPSTREAM_CA)
   --vault NAME          vault to use (AGENT_VAULT_VAULT)
   --address URL         broker (AGENT_VAULT_ADDR)
   --ttl SECONDS         life of the token minted for a logged-in person
@@ -84,6 +89,8 @@ fn plan(world: &World<'_>, args: Args) -> Result<Plan, Failure> {
     let wait = read("--wait", "AGENT_VAULT_WAIT")?;
     let retry = read("--retry", "AGENT_VAULT_RETRY")?;
     let supervision = supervision::read(world, &mut args)?;
+    let upstream_ca = args.value("--upstream-ca")?;
+    let document = args.value("--config")?;
     let asked = Asked {
         vault: args.value("--vault")?,
         address: args.value("--address")?,
@@ -98,9 +105,22 @@ fn plan(world: &World<'_>, args: Args) -> Result<Plan, Failure> {
             .with_hint("agent-vault run [flags] -- <command> [args…]"));
     }
     isolation.check(world)?;
-    Ok(Plan {
-        command,
-        broker: BrokerPlan {
+    let attacher = match standalone::chosen(world, document)? {
+        Some(chosen) => {
+            let useless = [
+                ("--vault", asked.vault.is_some()),
+                ("--address", asked.address.is_some()),
+                ("--ttl", asked.ttl_seconds.is_some()),
+                ("--direct", is_direct),
+            ];
+            Attacher::Standalone(Box::new(chosen.settings(world, upstream_ca, &useless)?))
+        }
+        None if upstream_ca.is_some() => {
+            return Err(Failure::usage(
+                "--upstream-ca has no effect without --config: the broker dials upstreams",
+            ));
+        }
+        None => Attacher::Broker(Box::new(BrokerPlan {
             mode: Mode::choose(asked, |name| world.var(name))?,
             reach: Reach {
                 broker_ca: None,
@@ -110,7 +130,11 @@ fn plan(world: &World<'_>, args: Args) -> Result<Plan, Failure> {
             },
             broker_ca: broker_ca.map(PathBuf::from),
             way: if is_direct { Way::Direct } else { Way::Relay },
-        },
+        })),
+    };
+    Ok(Plan {
+        command,
+        attacher,
         surroundings: Surroundings {
             ca_dir: ca_dir.map(PathBuf::from),
             no_proxy: no_proxy.as_deref().map(hosts).unwrap_or_default(),
@@ -219,6 +243,13 @@ mod tests {
         plan(&World::new(&var), args).map_err(|failure| failure.message().to_owned())
     }
 
+    fn broker(plan: &Plan) -> &BrokerPlan {
+        match &plan.attacher {
+            Attacher::Broker(broker) => broker,
+            Attacher::Standalone(settings) => panic!("a run without a broker: {settings:?}"),
+        }
+    }
+
     fn refusal(line: &[&str], vars: &[(&str, &str)]) -> String {
         planned(line, vars).err().unwrap_or_default()
     }
@@ -278,16 +309,16 @@ mod tests {
         ];
         let plan = planned(&["--", "x"], &vars).unwrap();
         assert_eq!(plan.surroundings.ca_dir, Some("/var".into()));
-        assert_eq!(plan.broker.broker_ca, Some("/ca".into()));
+        assert_eq!(broker(&plan).broker_ca, Some("/ca".into()));
         assert_eq!(plan.surroundings.no_proxy, ["a", "b"]);
-        assert_eq!(plan.broker.reach.wait, Duration::from_secs(120));
-        assert_eq!(plan.broker.reach.retry, Duration::from_secs(5));
+        assert_eq!(broker(&plan).reach.wait, Duration::from_secs(120));
+        assert_eq!(broker(&plan).reach.retry, Duration::from_secs(5));
         assert_eq!(plan.supervision.stop_timeout, Some(Duration::from_millis(500)));
-        assert_eq!(plan.broker.way, Way::Direct);
+        assert_eq!(broker(&plan).way, Way::Direct);
         let line = ["--ca-dir=/flag", "--wait", "1h", "--no-proxy=c", "--", "x"];
         let plan = planned(&line, &vars).unwrap();
         assert_eq!(plan.surroundings.ca_dir, Some("/flag".into()));
-        assert_eq!(plan.broker.reach.wait, Duration::from_secs(3600));
+        assert_eq!(broker(&plan).reach.wait, Duration::from_secs(3600));
         assert_eq!(plan.surroundings.no_proxy, ["c"]);
     }
 

@@ -4,6 +4,7 @@
 //! small structs of their own and never read the environment.
 
 pub mod server;
+pub mod standalone;
 
 use std::fmt;
 use std::fs;
@@ -106,7 +107,7 @@ impl<'a> Vars<'a> {
             (Some(value), None) => Some(Secret::from(value)),
             (None, Some(path)) => {
                 let bytes = self.file(&path, &file_name)?;
-                Some(Secret::new(without_line_end(bytes)))
+                Some(Secret::without_line_break(bytes))
             }
             (None, None) => None,
         }
@@ -134,17 +135,6 @@ impl<'a> Vars<'a> {
             problems => Err(Failure::usage(problems.join("\n"))),
         }
     }
-}
-
-/// Secret files usually end in a line break that is not part of the secret.
-pub fn without_line_end(mut bytes: Vec<u8>) -> Vec<u8> {
-    if bytes.last() == Some(&b'\n') {
-        bytes.pop();
-        if bytes.last() == Some(&b'\r') {
-            bytes.pop();
-        }
-    }
-    bytes
 }
 
 #[cfg(test)]
@@ -183,12 +173,5 @@ mod tests {
         for text in ["0", "-1", "+7", "NaN", "inf", "x"] {
             assert_eq!(numbers(text), (None, None), "{text}");
         }
-    }
-
-    #[test]
-    fn one_line_end_is_not_part_of_a_secret_file() {
-        assert_eq!(without_line_end(b"a\r\n".to_vec()), b"a");
-        assert_eq!(without_line_end(b"a\n\n".to_vec()), b"a\n");
-        assert_eq!(without_line_end(b"a".to_vec()), b"a");
     }
 }

@@ -4,10 +4,14 @@ use std::sync::Arc;
 
 use ring::rand::{self, SystemRandom};
 
+use super::host::Host;
 use super::preflight::Broker;
 use super::relay::Relay;
+use super::standalone::reload::Keeper;
+use super::standalone::{self, Settings, Standalone};
 use crate::authority::Authority;
 use crate::failure::Failure;
+use crate::http1::head::Fields;
 use crate::net::reactor::Service;
 use crate::secret::Secret;
 
@@ -20,8 +24,12 @@ pub(super) struct Front {
     pub(super) vault: String,
     /// The CA that vouches for what the child reaches through it.
     pub(super) ca_pem: Vec<u8>,
-    /// The proxy a person is told of.
-    pub(super) proxy: Authority,
+    /// The proxy a person is told of; without one it is the listener itself.
+    pub(super) proxy: Option<Authority>,
+    /// Variables, and what the child finds in them, if it would find nothing.
+    pub(super) placeholders: Vec<(String, String)>,
+    /// Keeps the rules current, where they are ours.
+    pub(super) keeper: Option<Keeper>,
 }
 
 impl Front {
@@ -30,12 +38,28 @@ impl Front {
         let credential = fresh_credential()?;
         let (vault, ca_pem, proxy) = (broker.vault.clone(), broker.ca_pem.clone(), broker.proxy.clone());
         let service = Arc::new(Relay::new(credential.clone(), broker));
-        Ok(Self { service, credential, vault, ca_pem, proxy })
+        let (placeholders, proxy) = (Vec::new(), Some(proxy));
+        Ok(Self { service, credential, vault, ca_pem, proxy, placeholders, keeper: None })
+    }
+
+    /// A proxy of our own.
+    pub(super) fn standalone(settings: &Settings, host: &mut Host) -> Result<Self, Failure> {
+        let Standalone { service, credential, vault, ca_pem, placeholders, keeper } =
+            standalone::open(settings, host)?;
+        Ok(Self { service, credential, vault, ca_pem, proxy: None, placeholders, keeper: Some(keeper) })
     }
 }
 
+/// Whether `Authorization` carries the run's credential; the scheme is spelled exactly so.
+pub(super) fn bears(fields: &Fields, credential: &Secret) -> bool {
+    fields
+        .first("authorization")
+        .and_then(|value| value.strip_prefix(b"Bearer "))
+        .is_some_and(|token| Secret::new(token.to_vec()) == *credential)
+}
+
 /// The credential of one run, shaped like the session token it stands for.
-fn fresh_credential() -> Result<Secret, Failure> {
+pub(super) fn fresh_credential() -> Result<Secret, Failure> {
     Ok(format!("av_sess_{}", fresh_hex::<32>()?).into())
 }
 

@@ -13,6 +13,7 @@ mod job;
 pub mod preflight;
 mod relay;
 mod skills;
+pub mod standalone;
 pub mod supervision;
 mod supervisor;
 pub mod token;
@@ -45,11 +46,19 @@ use trust::{Lifetime, TrustFiles};
 pub struct Plan {
     /// The command word and its arguments; never empty.
     pub command: Vec<OsString>,
-    pub broker: BrokerPlan,
+    pub attacher: Attacher,
     pub surroundings: Surroundings,
     pub supervision: Supervision,
     /// `AGENT_VAULT_HEALTH_NAME`.
     pub health_name: Option<String>,
+}
+
+/// Who attaches the credentials.
+#[derive(Debug)]
+pub enum Attacher {
+    Broker(Box<BrokerPlan>),
+    /// This process, by a document's rules.
+    Standalone(Box<standalone::Settings>),
 }
 
 /// Which broker attaches the credentials, and the way to it.
@@ -90,12 +99,18 @@ pub fn own_exit(failure: Failure) -> Failure {
 
 /// Carries out a run, to the exit code.
 pub fn run(plan: &Plan) -> Result<Exit, Failure> {
-    let host = Host::take_over(plan.supervision.kill_with_parent)
+    let mut host = Host::take_over(plan.supervision.kill_with_parent)
         .map_err(|error| Failure::new(format!("preparing the process: {error}")))?;
     may_take_on(&plan.supervision)?;
     let word = plan.command[0].clone();
     let file = child::resolve(&word, host.variable("PATH"))?;
-    let BrokerPlan { mode, mut reach, broker_ca, way } = plan.broker.clone();
+    let BrokerPlan { mode, mut reach, broker_ca, way } = match &plan.attacher {
+        Attacher::Broker(broker) => (**broker).clone(),
+        Attacher::Standalone(settings) => {
+            let front = Front::standalone(settings, &mut host)?;
+            return supervise(host, plan, &file, front);
+        }
+    };
     reach.broker_ca = broker_ca.as_deref().map(read_broker_ca).transpose()?;
     let broker = interruptible(&host, move || preflight::reach(mode, &reach))??;
     match way {
@@ -124,8 +139,11 @@ fn become_child(host: Host, plan: &Plan, file: &Path, broker: &Broker) -> Result
 }
 
 /// A listener of ours in front of the child, and this process looking after both.
-fn supervise(host: Host, plan: &Plan, file: &Path, front: Front) -> Result<Exit, Failure> {
+fn supervise(mut host: Host, plan: &Plan, file: &Path, mut front: Front) -> Result<Exit, Failure> {
     let trust = place_trust(&host, plan, &front.ca_pem, Lifetime::Run(&front::fresh_run_id()?))?;
+    if let Some(keeper) = &mut front.keeper {
+        keeper.replace_ca_with(Box::new(trust.replacement(host.variable("SSL_CERT_FILE"))));
+    }
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(cannot("listen on 127.0.0.1"))?;
     let port = listener.local_addr().map_err(cannot("listen on 127.0.0.1"))?.port();
     let here = Authority::new("127.0.0.1", port).expect("127.0.0.1 is a host");
@@ -138,12 +156,21 @@ fn supervise(host: Host, plan: &Plan, file: &Path, front: Front) -> Result<Exit,
         ca: &trust.ca(),
         no_proxy: &plan.surroundings.no_proxy,
     };
+    for (name, placeholder) in &front.placeholders {
+        if host.variable(name).is_none() {
+            host.environment.push(format!("{name}={placeholder}").into());
+        }
+    }
     let environment = child::environment(host.environment, &route);
     let word = &plan.command[0];
     let program = program(file, &plan.command, &environment)?;
-    announce(&front.proxy, word, &environment);
+    announce(front.proxy.as_ref().unwrap_or(&here), word, &environment);
 
-    let mut reactor = Reactor::new(Limits::default()).map_err(cannot("start the proxy"))?;
+    let limits = match &plan.attacher {
+        Attacher::Broker(_) => Limits::default(),
+        Attacher::Standalone(settings) => settings.connections,
+    };
+    let mut reactor = Reactor::new(limits).map_err(cannot("start the proxy"))?;
     reactor.listen(listener, front.service).map_err(cannot("start the proxy"))?;
     harden::adopt_orphans().map_err(cannot("adopt orphans"))?;
     let beacon = Beacon::bind(plan.health_name.as_deref())
@@ -165,6 +192,7 @@ fn supervise(host: Host, plan: &Plan, file: &Path, front: Front) -> Result<Exit,
         inherited: host.inherited,
         rewrites: options.rewrites.clone(),
         beacon,
+        keeper: front.keeper,
         stop_timeout: options.stop_timeout,
         kill_at: None,
     };

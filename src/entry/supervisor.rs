@@ -8,6 +8,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::time::{Duration, Instant};
 
 use super::job::Job;
+use super::standalone::reload::Keeper;
 use super::supervision::Rewrites;
 use crate::health::Beacon;
 use crate::log_event;
@@ -33,6 +34,8 @@ pub(super) struct Supervisor {
     pub(super) inherited: Inherited,
     pub(super) rewrites: Rewrites,
     pub(super) beacon: Option<Beacon>,
+    /// Keeps the rules of a run without a broker current.
+    pub(super) keeper: Option<Keeper>,
     /// How long after being asked to end the child is killed; without it the runtime decides.
     pub(super) stop_timeout: Option<Duration>,
     /// When that is, once it was asked.
@@ -57,11 +60,20 @@ impl Supervisor {
         if let Some(beacon) = &self.beacon {
             self.reactor.watch(beacon.descriptor())?;
         }
+        let files = self.keeper.as_ref().and_then(Keeper::descriptor);
+        let files = files.map(|files| self.reactor.watch(files)).transpose()?;
         loop {
-            match self.reactor.turn(self.kill_at)? {
+            let now = Instant::now();
+            let tend_at = self.keeper.as_ref().and_then(|keeper| keeper.tend(now));
+            match self.reactor.turn(self.kill_at.into_iter().chain(tend_at).min())? {
                 Wake::Watched(number) if number == signals => {
                     if let Some(code) = self.take_signals()? {
                         return Ok(code);
+                    }
+                }
+                Wake::Watched(number) if Some(number) == files => {
+                    if let Some(keeper) = &mut self.keeper {
+                        keeper.look();
                     }
                 }
                 Wake::Watched(_) => {
@@ -69,7 +81,8 @@ impl Supervisor {
                         beacon.answer();
                     }
                 }
-                Wake::Deadline => self.kill(),
+                Wake::Deadline if self.kill_at.is_some_and(|at| Instant::now() >= at) => self.kill(),
+                Wake::Deadline => {}
             }
         }
     }
@@ -111,10 +124,16 @@ impl Supervisor {
         if arrived.sender == Sender::Ourselves || self.job.has_reached_the_child(arrived) {
             return;
         }
+        // Where there are files to read again, a hangup asks for that.
+        let reloads = self.keeper.as_mut().filter(|_| arrived.signal == Signal::HUP);
+        let asks_for_the_end = reloads.is_none() && ASKING_FOR_THE_END.contains(&arrived.signal);
+        if let Some(keeper) = reloads {
+            keeper.reload();
+        }
         let Some(signal) = self.rewrites.apply(arrived.signal) else { return };
         if let Some(span) = self.stop_timeout
             && self.kill_at.is_none()
-            && ASKING_FOR_THE_END.contains(&arrived.signal)
+            && asks_for_the_end
             && !self.inherited.ignores(arrived.signal)
         {
             self.kill_at = Some(Instant::now() + span);

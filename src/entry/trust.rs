@@ -61,6 +61,28 @@ impl TrustFiles {
     }
 }
 
+impl TrustFiles {
+    /// Writes another CA in place of the one there is, and the bundle with it. A client reads either the old
+    /// file or the new one, never a part; `named` is the root store the environment named at the start.
+    pub(super) fn replacement(&self, named: Option<&OsStr>) -> impl Fn(&[u8]) -> io::Result<()> + use<> {
+        let (dir, ca, bundle) = (self.dir.clone(), self.ca(), self.bundle());
+        let named = named.map(OsStr::to_owned);
+        move |pem| {
+            let roots = public_roots(named.as_deref());
+            for (path, content) in [(&ca, pem.to_vec()), (&bundle, [pem, &roots].concat())] {
+                let new = dir.join("new.pem");
+                fs::remove_file(&new).or_else(|error| match error.kind() {
+                    io::ErrorKind::NotFound => Ok(()),
+                    _ => Err(error),
+                })?;
+                write(&new, &content)?;
+                fs::rename(&new, path)?;
+            }
+            Ok(())
+        }
+    }
+}
+
 impl Drop for TrustFiles {
     fn drop(&mut self) {
         if !self.is_kept {

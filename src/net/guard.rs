@@ -57,6 +57,13 @@ impl Guard {
         self
     }
 
+    /// Opens these networks too.
+    #[must_use]
+    pub fn also_allowing(mut self, networks: &[Cidr]) -> Self {
+        self.allowlist.extend_from_slice(networks);
+        self
+    }
+
     /// Resolves a target and judges every address; all of them pass or none is returned.
     pub fn resolve(&self, target: &Authority) -> Result<Vec<SocketAddr>, Refusal> {
         let overridden = self.overrides.iter().filter(|(name, _)| name == target.host());

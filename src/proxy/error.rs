@@ -84,8 +84,8 @@ pub(super) enum Tier {
 pub(super) struct Circumstances<'c> {
     pub(super) target: Option<&'c Authority>,
     pub(super) vault: &'c str,
-    /// The broker's base URL; empty when it has none.
-    pub(super) base_url: &'c str,
+    /// The base URL of the control API: empty when it is not known, `None` when there is no such API.
+    pub(super) base_url: Option<&'c str>,
 }
 
 enum Shape {
@@ -286,11 +286,12 @@ impl Error {
         document.insert("error".to_owned(), json!(if is_deny { "forbidden" } else { self.reason() }));
         document.insert("message".to_owned(), json!(text));
         document.insert("reason".to_owned(), json!(self.reason()));
-        if *self == Self::NoMatch {
+        // Proposals are made to a control API.
+        if *self == Self::NoMatch && at.base_url.is_some() {
             document.insert("proposal_hint".to_owned(), proposal_hint(at));
         }
-        if self.has_help() && !at.base_url.is_empty() {
-            let help = HELP.replace("{base}", at.base_url);
+        if let Some(base_url) = at.base_url.filter(|url| self.has_help() && !url.is_empty()) {
+            let help = HELP.replace("{base}", base_url);
             let help = match self {
                 Self::NoMatch => format!("This request was intercepted by Agent Vault. {help}"),
                 _ => help,
@@ -339,7 +340,7 @@ mod tests {
 
     fn body(error: &Error, base_url: &str) -> Value {
         let target = Authority::parse("api.stripe.com:443").unwrap();
-        let at = Circumstances { target: Some(&target), vault: "default", base_url };
+        let at = Circumstances { target: Some(&target), vault: "default", base_url: Some(base_url) };
         serde_json::from_slice(&error.answer(&at).body).unwrap()
     }
 
@@ -372,7 +373,7 @@ mod tests {
 
     #[test]
     fn only_broker_errors_carry_the_mark() {
-        let at = Circumstances { target: None, vault: "", base_url: "" };
+        let at = Circumstances { target: None, vault: "", base_url: None };
         let marked = |error: Error| {
             error.answer(&at).fields.iter().any(|(name, _)| *name == "X-Agent-Vault-Proxy-Error")
         };

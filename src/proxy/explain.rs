@@ -19,8 +19,8 @@ use crate::vault::{Prepared, Snapshot};
 /// Answers for the proxy, also where none is running.
 #[derive(Debug)]
 pub struct Explainer {
-    pub guard: Guard,
-    pub egress: Option<Egress>,
+    /// How the network would be judged; without it names are not resolved and it is not judged.
+    pub network: Option<(Guard, Option<Egress>)>,
     pub base_url: String,
 }
 
@@ -43,14 +43,16 @@ impl Explainer {
             absolute.map_err(|_| "url must be an http:// or https:// URL with a host")?;
         let raw_path = judge::raw_path(path);
         let judged = judge::target(snapshot, &target, scheme, raw_path);
-        let way = upstream::way(&self.guard, self.egress.as_ref(), &target);
+        let way = self.network.as_ref();
+        let way = way.map(|(guard, egress)| upstream::way(guard, egress.as_ref(), &target));
         let service = judged.compiled.map(|compiled| &**compiled.service());
         let missing = judged.compiled.and_then(|compiled| compiled.prepared().err());
         let of_host = snapshot.services_of_host(&target);
-        let network = network(&way);
-        let at = Circumstances { target: Some(&target), vault: request.vault, base_url: &self.base_url };
+        let network = way.as_ref().map(network);
+        let at =
+            Circumstances { target: Some(&target), vault: request.vault, base_url: Some(&self.base_url) };
         let sets = judged.outcome.as_ref().ok().copied().flatten().map(attached).unwrap_or_default();
-        let refusal = refusal(request.method, &judged, way.err());
+        let refusal = refusal(request.method, &judged, way.and_then(Result::err));
         Ok(json!({
             "vault": request.vault,
             "method": request.method,

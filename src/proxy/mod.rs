@@ -38,6 +38,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::authority::Authority;
+use crate::http1::framing::Framing;
 use crate::http1::head::RequestHead;
 use crate::http1::respond::{After, Answer};
 use crate::net::Deadline;
@@ -97,6 +98,20 @@ impl Default for Limits {
     }
 }
 
+/// What is known of those who use the proxy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Clients {
+    /// Nothing; a relay of ours may say more of its own.
+    #[default]
+    Any,
+    /// They are processes of one run. They trust public roots beside the proxy's own, which may vouch for no
+    /// host but those of services: a tunnel to any other is refused while it can still be said why.
+    OfOneRun,
+}
+
+/// Answers a request that asks the proxy itself for something.
+pub type OwnAnswers = dyn Fn(&RequestHead) -> Answer + Send + Sync;
+
 /// What all connections of the proxy share.
 pub struct Proxy {
     directory: Arc<dyn Directory>,
@@ -105,20 +120,23 @@ pub struct Proxy {
     limits: Limits,
     tiers: Tiers,
     permits: Permits,
-    base_url: String,
+    base_url: Option<String>,
     log: Option<Arc<dyn RequestLog>>,
+    clients: Clients,
+    own_answers: Option<Box<OwnAnswers>>,
     counters: Counters,
     traffic: Arc<Traffic>,
 }
 
 impl Proxy {
-    /// `base_url` is where the help texts send a reader; empty when there is no control API.
+    /// `base_url` is where the help texts send a reader: empty when it is not known, `None` when there is no
+    /// control API.
     pub fn new(
         directory: Arc<dyn Directory>,
         acceptor: Acceptor,
         outward: Outward,
         limits: Limits,
-        base_url: &str,
+        base_url: Option<&str>,
     ) -> Self {
         let upstreams = Upstreams::new(outward);
         let tiers = Tiers::new(limits.rates);
@@ -129,8 +147,10 @@ impl Proxy {
             limits,
             tiers,
             permits: Permits::new(limits.shares),
-            base_url: base_url.to_owned(),
+            base_url: base_url.map(str::to_owned),
             log: None,
+            clients: Clients::Any,
+            own_answers: None,
             counters: Counters::new(),
             traffic: Arc::default(),
         }
@@ -140,6 +160,19 @@ impl Proxy {
     #[must_use]
     pub fn with_log(self, log: Arc<dyn RequestLog>) -> Self {
         Self { log: Some(log), ..self }
+    }
+
+    /// Serves clients of whom this is known.
+    #[must_use]
+    pub fn with_clients(self, clients: Clients) -> Self {
+        Self { clients, ..self }
+    }
+
+    /// Answers requests with a path for their target, which are addressed to the listener itself; without
+    /// this they are refused.
+    #[must_use]
+    pub fn with_own_answers(self, answers: Box<OwnAnswers>) -> Self {
+        Self { own_answers: Some(answers), ..self }
     }
 
     /// Closes upstream connections that have been idle too long; when to call again.
@@ -260,6 +293,16 @@ impl Client {
     /// A request to the listener itself.
     fn serve_listener(&mut self, mut channel: TcpChannel, head: &RequestHead) -> After {
         let proxy = Arc::clone(&self.proxy);
+        if let Some(answers) = &proxy.own_answers
+            && head.target().starts_with('/')
+            && head.check_host().is_ok()
+            && Framing::of_request(head).is_ok()
+        {
+            let after = refusal::after_unread(head);
+            let after = refusal::send(&mut channel, &answers(head), head.method(), after);
+            self.phase = Phase::Listener(channel);
+            return after;
+        }
         let admitted =
             head.check_host().map_err(Error::Malformed).and_then(|()| admit(&proxy, self.peer, head));
         let admitted = admitted.and_then(|admitted| self.hold(&admitted.2).map(|()| admitted));

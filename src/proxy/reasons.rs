@@ -259,7 +259,7 @@ pub static TABLE: [Reason; 45] = [
         statuses: &[403],
         log_code: "no_match",
         meaning: "no service matches and the vault denies what no service matches",
-        remedy: "add a service: agent-vault vault service add; agent-vault vault explain says what is near",
+        remedy: "add a service: agent-vault vault service add, or in the configuration of a run without a broker; agent-vault vault explain, or check, says what is near",
     },
     Reason {
         kind: Kind::ServiceDisabled,

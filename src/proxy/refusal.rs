@@ -7,7 +7,7 @@ use super::error::{Circumstances, Error};
 use crate::authority::Authority;
 use crate::http1::framing::Framing;
 use crate::http1::head::RequestHead;
-use crate::http1::respond::After;
+use crate::http1::respond::{After, Answer};
 use crate::net::Deadline;
 use crate::net::channel::Channel;
 use crate::peer;
@@ -20,12 +20,13 @@ pub(super) const LINGER_TIME: Duration = Duration::from_secs(2);
 /// Whether a connection goes on after a request that was refused: one without a body has been read to
 /// its end, and one that could not be read says nothing about what follows it.
 pub(super) fn after_refusal(head: &RequestHead, error: &Error) -> After {
+    if matches!(error, Error::Malformed(_)) { After::Close } else { after_unread(head) }
+}
+
+/// Whether a connection goes on after an answer to a request of which the head alone has been read.
+pub(super) fn after_unread(head: &RequestHead) -> After {
     let is_read = matches!(Framing::of_request(head), Ok(Framing::Empty | Framing::Length(0)));
-    if is_read && head.wants_keep_alive() && !matches!(error, Error::Malformed(_)) {
-        After::KeepAlive
-    } else {
-        After::Close
-    }
+    if is_read && head.wants_keep_alive() { After::KeepAlive } else { After::Close }
 }
 
 /// What is refused.
@@ -44,11 +45,15 @@ pub(super) fn refuse(proxy: &Proxy, client: &mut dyn Channel, error: &Error, on:
     if *error == Error::ClientGone {
         return After::Close;
     }
-    let at = Circumstances { target: on.target, vault: on.vault, base_url: &proxy.base_url };
-    let (answer, deadline) = (error.answer(&at), Deadline::after(ANSWER_TIME));
-    let sent = peer::answer(client, &answer, on.method, on.after, deadline);
-    if sent.is_ok() && on.after == After::Close {
+    let at = Circumstances { target: on.target, vault: on.vault, base_url: proxy.base_url.as_deref() };
+    send(client, &error.answer(&at), on.method, on.after)
+}
+
+/// Sends an answer of ours; whether the connection goes on.
+pub(super) fn send(client: &mut dyn Channel, answer: &Answer, method: &str, after: After) -> After {
+    let sent = peer::answer(client, answer, method, after, Deadline::after(ANSWER_TIME));
+    if sent.is_ok() && after == After::Close {
         peer::linger(client, Deadline::after(LINGER_TIME));
     }
-    if sent.is_ok() { on.after } else { After::Close }
+    if sent.is_ok() { after } else { After::Close }
 }

@@ -7,13 +7,13 @@
 use std::io;
 use std::time::Duration;
 
-use super::Proxy;
 use super::error::Error;
 use super::gate::Presented;
 use super::reasons::Kind;
 use super::record::Record;
 use super::route::Route;
 use super::traffic::OpenTunnel;
+use super::{Clients, Proxy};
 use crate::authority::Authority;
 use crate::http1::head::RequestHead;
 use crate::http1::respond::After;
@@ -84,12 +84,18 @@ pub(super) fn is_untouched(
     target: &Authority,
     scope: &Scope,
 ) -> Result<bool, Error> {
+    let is_of_our_run = proxy.clients == Clients::OfOneRun;
+    let trusts_public_roots = is_of_our_run || head.fields().lists(CLIENT_ROOTS, "public");
     // Where we trust roots of the operator's own, a client without them could not do its handshake.
-    if !head.fields().lists(CLIENT_ROOTS, "public") || proxy.upstreams.has_own_roots() {
+    let may_be = trusts_public_roots && !proxy.upstreams.has_own_roots();
+    if !may_be && !is_of_our_run {
         return Ok(false);
     }
     let snapshot = proxy.directory.snapshot(scope).map_err(Error::Rules)?;
-    Ok(snapshot.is_indifferent_to(target))
+    if is_of_our_run && snapshot.is_closed_to(target) {
+        return Err(Error::NoMatch);
+    }
+    Ok(may_be && snapshot.is_indifferent_to(target))
 }
 
 /// Passes a tunnel through, byte for byte. The upstream is dialled before the client is told yes, so a

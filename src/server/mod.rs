@@ -86,8 +86,7 @@ pub fn run(mut settings: Settings) -> Result<(), Failure> {
         .clone()
         .unwrap_or_else(|| format!("http://{}", place(&settings.host, control_port)));
     let explainer = Explainer {
-        guard: settings.guard.clone(),
-        egress: settings.egress.clone(),
+        network: Some((settings.guard.clone(), settings.egress.clone())),
         base_url: base_url.clone(),
     };
     let bounds = Bounds::default();
@@ -306,7 +305,7 @@ fn listen_proxy(ground: &Ground<'_>, root: Root, port: u16) -> Result<Listening,
     let outward = outward.clone()?;
     let (listener, port) = bind(&settings.host, port)?;
     let directory: Arc<dyn Directory> = Arc::<Store>::clone(store);
-    let proxy = Proxy::new(directory, Acceptor::new(leaves)?, outward, settings.limits, base_url)
+    let proxy = Proxy::new(directory, Acceptor::new(leaves)?, outward, settings.limits, Some(base_url))
         .with_log(Arc::<Journal>::clone(journal));
     Ok(Listening { proxy: Arc::new(proxy), listener, notice: ProxyNotice { root_pem, port } })
 }

@@ -95,7 +95,7 @@ fn first_line() -> Result<Option<Secret>, Failure> {
         return Err(Failure::new("--password-stdin: stdin ended before a line came")
             .with_hint("an empty line selects a store without a password"));
     }
-    let password = Secret::new(crate::config::without_line_end(line));
+    let password = Secret::without_line_break(line);
     Ok(Some(password).filter(|password| !password.is_empty()))
 }
 

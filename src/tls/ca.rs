@@ -4,12 +4,13 @@
 //! here and leaves signed here name their issuer in the same bytes. At rest the key has SEC1 form
 //! (RFC 5915); the crypto library wants PKCS#8 (RFC 5958). Both are fixed layouts for P-256.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use rcgen::string::PrintableString;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, DnValue, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SerialNumber,
+    BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType, DnValue, GeneralSubtree,
+    IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, PKCS_ECDSA_P256_SHA256, SerialNumber,
 };
 use ring::rand::{SecureRandom as _, SystemRandom};
 use rustls::pki_types::PrivatePkcs8KeyDer;
@@ -22,6 +23,9 @@ const COMMON_NAME: &str = "Agent Vault Root CA";
 const LIFE: Duration = Duration::from_secs(3650 * 24 * 3600);
 /// Backdating, for clients whose clocks are behind ours.
 pub(super) const BACKDATE: Duration = Duration::from_secs(5 * 60);
+
+/// A name that nothing has (RFC 2606 §2).
+const NO_NAME: &str = "invalid";
 
 /// PKCS#8 in front of the key: version, the algorithm ids, and the octet string that holds SEC1's
 /// version and the 32-byte octet string.
@@ -48,13 +52,20 @@ pub struct Root {
 impl Root {
     /// Makes a new root, valid from five minutes ago.
     pub fn generate(now: SystemTime) -> Result<Self, Error> {
+        Self::generate_for(&Names::Any, now)
+    }
+
+    /// Makes a new root that can vouch for these names alone.
+    pub fn generate_for(names: &Names, now: SystemTime) -> Result<Self, Error> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        let mut params = params()?;
-        params.not_before = (now - BACKDATE).into();
-        params.not_after = (now + LIFE).into();
-        params.serial_number = Some(serial()?);
-        let pem = params.self_signed(&key)?.pem();
-        Ok(Self { pem, issuer: Issuer::new(params, key) })
+        let pem = certificate(&key, names, now)?;
+        Ok(Self { pem, issuer: Issuer::new(params()?, key) })
+    }
+
+    /// Another certificate of the same root, for other names: leaves that were signed before are good under
+    /// it as far as they are for one of them.
+    pub fn certify_for(&self, names: &Names, now: SystemTime) -> Result<String, Error> {
+        certificate(self.issuer.key(), names, now)
     }
 
     /// Takes up a root from its PEM certificate and SEC1 key.
@@ -86,6 +97,38 @@ impl Root {
 
     pub(super) fn issuer(&self) -> &Issuer<'static, KeyPair> {
         &self.issuer
+    }
+}
+
+fn certificate(key: &KeyPair, names: &Names, now: SystemTime) -> Result<String, Error> {
+    let mut params = params()?;
+    params.not_before = (now - BACKDATE).into();
+    params.not_after = (now + LIFE).into();
+    params.serial_number = Some(serial()?);
+    params.name_constraints = names.constraints();
+    Ok(params.self_signed(key)?.pem())
+}
+
+/// What a root can vouch for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Names {
+    Any,
+    /// These host names and those below them, and no address: clients refuse a leaf for anything else (RFC
+    /// 5280 §4.2.1.10).
+    Only(BTreeSet<String>),
+}
+
+impl Names {
+    fn constraints(&self) -> Option<NameConstraints> {
+        let Self::Only(names) = self else { return None };
+        // A list of nothing would permit everything.
+        let nothing = names.is_empty().then(|| NO_NAME.to_owned());
+        let permitted = names.iter().cloned().chain(nothing).map(GeneralSubtree::DnsName);
+        let addresses = [CidrSubnet::V4([0; 4], [0; 4]), CidrSubnet::V6([0; 16], [0; 16])];
+        Some(NameConstraints {
+            permitted_subtrees: permitted.collect(),
+            excluded_subtrees: addresses.map(GeneralSubtree::IpAddress).into(),
+        })
     }
 }
 

@@ -72,6 +72,11 @@ impl Leaves {
         self.root.pem()
     }
 
+    /// The root, which signs every leaf.
+    pub fn root(&self) -> &Root {
+        &self.root
+    }
+
     /// A leaf for `name`, from the cache or fresh.
     pub fn leaf(&self, name: &str, now: SystemTime) -> Result<Arc<CertifiedKey>, Error> {
         if let Some(leaf) = self.lock().find(name, now) {

@@ -160,6 +160,12 @@ impl Snapshot {
         self.policy == UnmatchedPolicy::Passthrough && !self.matcher.mentions(target)
     }
 
+    /// Whether every request to this host is refused, whatever its port and path: no service has it, and
+    /// such requests are denied.
+    pub fn is_closed_to(&self, target: &Authority) -> bool {
+        self.policy == UnmatchedPolicy::Deny && self.matcher.of_host(target).next().is_none()
+    }
+
     /// The services whose host is the target's, also those that do not match its port or a path.
     pub fn services_of_host(&self, target: &Authority) -> Vec<&Service> {
         self.matcher.of_host(target).map(|number| &*self.services[number].service).collect()

@@ -179,7 +179,7 @@ impl Rig {
                 egress: rules.egress,
             },
             rules.limits,
-            rules.base_url,
+            Some(rules.base_url),
         );
         let proxy = Arc::new(match rules.log {
             Some(log) => proxy.with_log(log),

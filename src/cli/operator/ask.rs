@@ -92,14 +92,14 @@ pub(super) fn stdin_line(what: &str) -> Result<Secret, Failure> {
     let mut limited = io::stdin().lock().take(MAX_LINE_BYTES);
     match limited.read_until(b'\n', &mut line) {
         Ok(0) => Err(Failure::new(format!("stdin ended before a line with {what} came"))),
-        Ok(_) => Ok(without_line_break(line)),
+        Ok(_) => Ok(Secret::without_line_break(line)),
         Err(error) => Err(unreadable(&error)),
     }
 }
 
 /// Everything on stdin, less one line break at its end.
-pub(super) fn stdin() -> Result<Secret, Failure> {
-    Ok(without_line_break(stdin_bytes()?))
+pub(in crate::cli) fn stdin() -> Result<Secret, Failure> {
+    Ok(Secret::without_line_break(stdin_bytes()?))
 }
 
 /// Everything on stdin.
@@ -116,32 +116,10 @@ pub(super) fn stdin_bytes() -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
-/// A line without the break that ended it: an editor's or `echo`'s, not part of a secret.
-pub(super) fn without_line_break(mut bytes: Vec<u8>) -> Secret {
-    if bytes.pop_if(|last| *last == b'\n').is_some() {
-        bytes.pop_if(|last| *last == b'\r');
-    }
-    Secret::new(bytes)
-}
-
 fn unanswered(error: &io::Error) -> Failure {
     Failure::new(format!("cannot ask at the terminal: {error}"))
 }
 
 fn unreadable(error: &io::Error) -> Failure {
     Failure::new(format!("cannot read stdin: {error}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_line_break_is_taken_off() {
-        for (given, left) in
-            [("x\n", "x"), ("x\r\n", "x"), ("x\n\n", "x\n"), ("x\r", "x\r"), ("a\nb", "a\nb"), ("", "")]
-        {
-            assert_eq!(without_line_break(given.as_bytes().to_vec()), Secret::from(left), "{given:?}");
-        }
-    }
 }

@@ -217,7 +217,7 @@ impl Place {
                 if bytes.len() as u64 > ask::MAX_INPUT_BYTES {
                     return Err(failed(&"longer than 1 MiB"));
                 }
-                Ok(ask::without_line_break(bytes))
+                Ok(Secret::without_line_break(bytes))
             }
         }
     }

@@ -8,8 +8,9 @@ use std::io::Read as _;
 
 use serde_json::{Map, Value};
 
-use super::{ask, json, yaml};
+use super::{ask, yaml};
 use crate::failure::Failure;
+use crate::json;
 use crate::vault::service::split_host;
 
 /// What a service may say; the broker has an answer of its own for `description`.

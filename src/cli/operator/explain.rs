@@ -33,7 +33,7 @@ fn explain(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
     Ok(Exit::Success)
 }
 
-fn told(answer: &Value) -> Vec<Vec<String>> {
+pub(in crate::cli) fn told(answer: &Value) -> Vec<Vec<String>> {
     let row = |about: &str, told: String| vec![about.to_owned(), told];
     let (service, refusal) = (&answer["service"], &answer["refusal"]);
     let mut rows = vec![row("target", text(answer, "target")), row("service", service_told(answer))];
@@ -52,7 +52,9 @@ fn told(answer: &Value) -> Vec<Vec<String>> {
     if let Some(missing) = service["missing_credential"].as_str() {
         rows.push(row("missing", missing.to_owned()));
     }
-    rows.push(row("network", network_told(&answer["network"])));
+    if !answer["network"].is_null() {
+        rows.push(row("network", network_told(&answer["network"])));
+    }
     if refusal.is_null() {
         let outcome = match text(answer, "outcome").as_str() {
             "attach" => "goes out with what the service sets",

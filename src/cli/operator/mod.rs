@@ -6,7 +6,7 @@
 pub(super) mod account;
 pub(super) mod agent;
 pub(super) mod apply;
-mod ask;
+pub(super) mod ask;
 pub(super) mod auth;
 pub(super) mod backup;
 mod broker;
@@ -20,7 +20,6 @@ mod follow;
 pub(super) mod grant;
 pub(super) mod invite;
 pub(super) mod issue;
-mod json;
 pub(super) mod logs;
 pub(super) mod master_password;
 pub(super) mod member;

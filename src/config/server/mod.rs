@@ -6,7 +6,7 @@ mod rates;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use super::{Vars, without_line_end};
+use super::Vars;
 use crate::api::Watchers;
 use crate::failure::Failure;
 use crate::log::Level;
@@ -141,11 +141,7 @@ fn gather(flags: &Flags, vars: &mut Vars<'_>) -> Settings {
         guard: guard(vars),
         egress: egress(vars),
         upstream_roots: upstream_roots(flags, vars),
-        internal_names: if vars.switch("AGENT_VAULT_DEV_MODE") {
-            InternalNames::Allowed
-        } else {
-            InternalNames::Refused
-        },
+        internal_names: internal_names(vars),
         trusted_proxies: cidrs(vars, "AGENT_VAULT_TRUSTED_PROXIES"),
         health_name: vars.text("AGENT_VAULT_HEALTH_NAME"),
     }
@@ -160,7 +156,7 @@ fn master_password(flags: &Flags, vars: &mut Vars<'_>) -> Option<Secret> {
         vars.problem(format!("--password-file and {NAME} or {NAME}_FILE are both given"));
         return None;
     }
-    vars.file(path, "--password-file").map(|bytes| Secret::new(without_line_end(bytes)))
+    vars.file(path, "--password-file").map(Secret::without_line_break)
 }
 
 fn ask_for(flags: &Flags, vars: &Vars<'_>) -> AskFor {
@@ -185,7 +181,7 @@ fn refuse_database_url(flags: &Flags, vars: &mut Vars<'_>) {
     }
 }
 
-fn egress(vars: &mut Vars<'_>) -> Option<Egress> {
+pub(super) fn egress(vars: &mut Vars<'_>) -> Option<Egress> {
     let url = vars.text("AGENT_VAULT_UPSTREAM_PROXY")?;
     let exclusions = vars.text("AGENT_VAULT_UPSTREAM_NO_PROXY").unwrap_or_default();
     match Egress::parse(&url, &exclusions) {
@@ -277,7 +273,7 @@ fn watchers(flags: &Flags, vars: &mut Vars<'_>) -> Watchers {
     }
 }
 
-fn log_level(flags: &Flags, vars: &mut Vars<'_>) -> Level {
+pub(super) fn log_level(flags: &Flags, vars: &mut Vars<'_>) -> Level {
     let Some((text, name)) = vars.source(flags.log_level.as_deref(), "--log-level", "AGENT_VAULT_LOG_LEVEL")
     else {
         return Level::Info;
@@ -288,7 +284,7 @@ fn log_level(flags: &Flags, vars: &mut Vars<'_>) -> Level {
     })
 }
 
-fn limits(flags: &Flags, vars: &mut Vars<'_>, max_connections: usize) -> Limits {
+pub(super) fn limits(flags: &Flags, vars: &mut Vars<'_>, max_connections: usize) -> Limits {
     let standard = Limits::default();
     let mut number = |flag: Option<&str>, flag_name, name| {
         let (text, name) = vars.source(flag, flag_name, name)?;
@@ -309,7 +305,7 @@ fn limits(flags: &Flags, vars: &mut Vars<'_>, max_connections: usize) -> Limits 
     }
 }
 
-fn connections(vars: &mut Vars<'_>) -> reactor::Limits {
+pub(super) fn connections(vars: &mut Vars<'_>) -> reactor::Limits {
     let standard = reactor::Limits::default();
     let max = vars.positive("AGENT_VAULT_MAX_CONNECTIONS");
     reactor::Limits { max_connections: max.unwrap_or(standard.max_connections), ..standard }
@@ -324,10 +320,14 @@ fn shares(vars: &mut Vars<'_>, max_connections: usize) -> Shares {
     }
 }
 
-fn guard(vars: &mut Vars<'_>) -> Guard {
+pub(super) fn guard(vars: &mut Vars<'_>) -> Guard {
     let allow_private = vars.switch("AGENT_VAULT_ALLOW_PRIVATE_RANGES");
     let allowlist = cidrs(vars, "AGENT_VAULT_NETWORK_ALLOWLIST");
     Guard::new(allow_private, allowlist).with_overrides(overrides(vars))
+}
+
+pub(super) fn internal_names(vars: &mut Vars<'_>) -> InternalNames {
+    if vars.switch("AGENT_VAULT_DEV_MODE") { InternalNames::Allowed } else { InternalNames::Refused }
 }
 
 /// `name=address` pairs that are answered without asking the resolver.
@@ -343,7 +343,7 @@ fn overrides(vars: &mut Vars<'_>) -> Vec<(String, IpAddr)> {
     pairs
 }
 
-fn upstream_roots(flags: &Flags, vars: &mut Vars<'_>) -> Vec<Vec<u8>> {
+pub(super) fn upstream_roots(flags: &Flags, vars: &mut Vars<'_>) -> Vec<Vec<u8>> {
     let source = vars.source(flags.upstream_ca.as_deref(), "--upstream-ca", "AGENT_VAULT_UPSTREAM_CA");
     source.and_then(|(path, name)| vars.file(&path, name)).into_iter().collect()
 }

@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 
 use super::{Peer, Relay, after_unread, broker_error};
 use crate::client::{Cause, Error, Reply};
+use crate::entry::front::bears;
 use crate::http1::framing::Framing;
-use crate::http1::head::{Fields, RequestHead};
+use crate::http1::head::RequestHead;
 use crate::http1::respond::{After, Answer};
 use crate::log_event;
 use crate::net::Deadline;
@@ -32,7 +33,7 @@ pub(super) fn serve(peer: &mut Peer, head: &RequestHead, framing: Framing) -> Af
     let Some(question) = question(head.method(), head.target()) else {
         return peer.answer(&error(404, "Not found"), head.method(), after_unread(head, framing));
     };
-    if !is_ours(head.fields(), &peer.relay.credential) {
+    if !bears(head.fields(), &peer.relay.credential) {
         let refusal = error(401, "Invalid or expired session");
         return peer.answer(&refusal, head.method(), after_unread(head, framing));
     }
@@ -68,14 +69,6 @@ fn question<'t>(method: &str, target: &'t str) -> Option<Question<'t>> {
         "POST" if is_proposals => Some(Question::Post(target)),
         _ => None,
     }
-}
-
-/// Whether `Authorization` carries the run's credential; the scheme is spelled exactly so.
-fn is_ours(fields: &Fields, credential: &Secret) -> bool {
-    fields
-        .first("authorization")
-        .and_then(|value| value.strip_prefix(b"Bearer "))
-        .is_some_and(|token| Secret::new(token.to_vec()) == *credential)
 }
 
 fn read_body(peer: &mut Peer, head: &RequestHead, framing: Framing) -> Result<Vec<u8>, ReadError> {

@@ -75,6 +75,19 @@ pub fn check(drafts: Vec<Draft>, internal: InternalNames) -> Result<Vec<Service>
     Ok(services)
 }
 
+/// Reads and checks a list to its end: the services that are good, and what is wrong with each other one,
+/// by position.
+pub fn check_each(values: &[Value], internal: InternalNames) -> (Vec<Service>, Vec<(usize, Invalid)>) {
+    let (mut services, mut wrong) = (Vec::with_capacity(values.len()), Vec::new());
+    for (at, value) in values.iter().enumerate() {
+        match Draft::read(value).and_then(|draft| draft.check(internal, &services)) {
+            Ok(service) => services.push(service),
+            Err(invalid) => wrong.push((at, invalid)),
+        }
+    }
+    (services, wrong)
+}
+
 /// Reads what the store holds. Nameless entries get a derived name; internal names pass, since they
 /// were judged when they were written.
 pub fn from_stored(json: &str) -> Result<Vec<Service>, Invalid> {

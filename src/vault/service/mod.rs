@@ -6,6 +6,7 @@
 mod auth;
 mod host;
 pub mod list;
+pub mod misplaced;
 pub mod name;
 mod substitution;
 pub mod template;

@@ -9,7 +9,8 @@ use super::super::document::{each_joined, read_with};
 use crate::failure::Failure;
 use crate::store::accounts::InstanceRole;
 use crate::vault::scope::Role;
-use crate::vault::service::{InternalNames, Service, is_credential_key, list, name};
+use crate::vault::service::misplaced::names_no_secret;
+use crate::vault::service::{InternalNames, Service, list, name};
 
 /// Keys under which people keep secrets; none of them is a key of the document.
 const SECRETS: [&str; 10] = [
@@ -24,13 +25,6 @@ const SECRETS: [&str; 10] = [
     "token",
     "tokens",
 ];
-
-/// Fields of a service's `auth` that name a credential.
-const KEY_FIELDS: [&str; 7] =
-    ["token", "username", "password", "key", "access_key", "secret_key", "session_token"];
-
-/// Parts of a header's name that say its value is a credential.
-const SECRET_HEADERS: [&str; 6] = ["auth", "cookie", "key", "password", "secret", "token"];
 
 /// What the broker is to hold. What a document leaves out is left as it is.
 #[derive(Debug, PartialEq)]
@@ -112,33 +106,6 @@ fn checked(services: Vec<Value>) -> Result<Vec<Service>, String> {
     list::read(&services)
         .and_then(|drafts| list::check(drafts, InternalNames::Allowed))
         .map_err(|invalid| invalid.to_string())
-}
-
-/// Looks for a credential's value where its name belongs.
-fn names_no_secret(service: &Value) -> Result<(), String> {
-    let is_key = |value: &Value| value.as_str().is_none_or(|text| text.is_empty() || is_credential_key(text));
-    let told = |place: &str| format!("{place}: not the name of a credential, which is like STRIPE_KEY");
-    let auth = &service["auth"];
-    for field in KEY_FIELDS {
-        if !is_key(&auth[field]) {
-            return Err(told(&format!("auth.{field}")));
-        }
-    }
-    for one in service["substitutions"].as_array().into_iter().flatten() {
-        if !is_key(&one["key"]) {
-            return Err(told("substitutions: key"));
-        }
-    }
-    for (header, value) in auth["headers"].as_object().into_iter().flatten() {
-        let folded = header.to_ascii_lowercase();
-        let is_secret = SECRET_HEADERS.iter().any(|part| folded.contains(part));
-        if is_secret && value.as_str().is_some_and(|text| !text.contains("{{")) {
-            return Err(format!(
-                "auth.headers.{header}: names no credential; write {{{{ KEY }}}} for its value"
-            ));
-        }
-    }
-    Ok(())
 }
 
 fn agent((agent, value): (String, Value)) -> Result<Agent, String> {
