@@ -61,6 +61,8 @@ Flags, each with a variable of the same meaning:
   --job-mode MODE       start it in a process group or session of its own, or in ours: auto, group, session,
                         shared (AGENT_VAULT_JOB_MODE)
   --rewrite 15:3        pass a signal on as another, or as 0 not at all (AGENT_VAULT_REWRITE)
+  --reload-on-hup       at SIGHUP also read the token file again; the command gets the signal all the same
+                        (AGENT_VAULT_RELOAD_ON_HUP)
   --exit-code-map 143:0
                         end with another code than the command's (AGENT_VAULT_EXIT_CODE_MAP)
   --kill-with-parent SIGNAL

@@ -30,6 +30,8 @@ pub(super) struct Front {
     pub(super) placeholders: Vec<(String, String)>,
     /// Keeps the rules current, where they are ours.
     pub(super) keeper: Option<Keeper>,
+    /// Looks at once for a new token, where there is one to look for.
+    pub(super) reload: Option<Box<dyn Fn()>>,
 }
 
 impl Front {
@@ -37,16 +39,36 @@ impl Front {
     pub(super) fn relay(broker: Broker) -> Result<Self, Failure> {
         let credential = fresh_credential()?;
         let (vault, ca_pem, proxy) = (broker.vault.clone(), broker.ca_pem.clone(), broker.proxy.clone());
-        let service = Arc::new(Relay::new(credential.clone(), broker));
+        let relay = Relay::new(credential.clone(), broker);
+        let service = Arc::new(Arc::clone(&relay));
+        let reload: Box<dyn Fn()> = Box::new(move || relay.reload());
         let (placeholders, proxy) = (Vec::new(), Some(proxy));
-        Ok(Self { service, credential, vault, ca_pem, proxy, placeholders, keeper: None })
+        Ok(Self {
+            service,
+            credential,
+            vault,
+            ca_pem,
+            proxy,
+            placeholders,
+            keeper: None,
+            reload: Some(reload),
+        })
     }
 
     /// A proxy of our own.
     pub(super) fn standalone(settings: &Settings, host: &mut Host) -> Result<Self, Failure> {
         let Standalone { service, credential, vault, ca_pem, placeholders, keeper } =
             standalone::open(settings, host)?;
-        Ok(Self { service, credential, vault, ca_pem, proxy: None, placeholders, keeper: Some(keeper) })
+        Ok(Self {
+            service,
+            credential,
+            vault,
+            ca_pem,
+            proxy: None,
+            placeholders,
+            keeper: Some(keeper),
+            reload: None,
+        })
     }
 }
 

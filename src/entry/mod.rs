@@ -191,6 +191,7 @@ fn supervise(mut host: Host, plan: &Plan, file: &Path, mut front: Front) -> Resu
         job,
         inherited: host.inherited,
         rewrites: options.rewrites.clone(),
+        on_hangup: front.reload.filter(|_| options.reloads_on_hup),
         beacon,
         keeper: front.keeper,
         stop_timeout: options.stop_timeout,

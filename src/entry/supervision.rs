@@ -18,6 +18,8 @@ pub struct Supervision {
     /// Who gets what is passed on; without it whoever the job mode makes reachable.
     pub signal_mode: Option<SignalMode>,
     pub rewrites: Rewrites,
+    /// SIGHUP, which the child gets all the same, is also a word to us: look for a new token.
+    pub reloads_on_hup: bool,
     pub exit_codes: ExitCodes,
     /// What arrives here when our own parent ends.
     pub kill_with_parent: Option<Signal>,

@@ -33,6 +33,8 @@ pub(super) struct Supervisor {
     /// What the parent left ignored: a runtime's SIGHUP under `nohup` asks for nothing.
     pub(super) inherited: Inherited,
     pub(super) rewrites: Rewrites,
+    /// What SIGHUP means to us, if it is not only the child's.
+    pub(super) on_hangup: Option<Box<dyn Fn()>>,
     pub(super) beacon: Option<Beacon>,
     /// Keeps the rules of a run without a broker current.
     pub(super) keeper: Option<Keeper>,
@@ -124,12 +126,8 @@ impl Supervisor {
         if arrived.sender == Sender::Ourselves || self.job.has_reached_the_child(arrived) {
             return;
         }
-        // Where there are files to read again, a hangup asks for that.
-        let reloads = self.keeper.as_mut().filter(|_| arrived.signal == Signal::HUP);
-        let asks_for_the_end = reloads.is_none() && ASKING_FOR_THE_END.contains(&arrived.signal);
-        if let Some(keeper) = reloads {
-            keeper.reload();
-        }
+        let reloads = arrived.signal == Signal::HUP && self.reload();
+        let asks_for_the_end = !reloads && ASKING_FOR_THE_END.contains(&arrived.signal);
         let Some(signal) = self.rewrites.apply(arrived.signal) else { return };
         if let Some(span) = self.stop_timeout
             && self.kill_at.is_none()
@@ -146,6 +144,18 @@ impl Supervisor {
         if let Err(error) = self.job.send(self.child, signal) {
             log_event!(Warn, "a signal could not be passed on", signal = signal, cause = error);
         }
+    }
+
+    /// Reads again what a hangup is to have read again: the files of a run without a broker, and the token
+    /// where that was asked for. Whether there was any.
+    fn reload(&mut self) -> bool {
+        if let Some(reload) = &self.on_hangup {
+            reload();
+        }
+        if let Some(keeper) = &mut self.keeper {
+            keeper.reload();
+        }
+        self.on_hangup.is_some() || self.keeper.is_some()
     }
 
     fn kill(&mut self) {

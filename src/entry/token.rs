@@ -1,13 +1,15 @@
 //! The broker token: where it comes from and what it is now.
 //!
-//! A value from the environment stays what it was. A file is read again when it changes or when the
-//! broker has refused what was read, so that a rotation needs no restart.
+//! A value from the environment stays what it was. A file is read again when it changes, when the broker
+//! has refused what was read, or when an operator says so, so that a rotation needs no restart. Where a
+//! file is a link that is turned to another (as Kubernetes replaces secrets), the turn is the change.
 
 use std::fs;
 use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::SystemTime;
 
 use crate::failure::Failure;
 use crate::log_event;
@@ -46,7 +48,7 @@ impl Source {
                 (Some(path), read)
             }
         };
-        Ok(Token { file, current: Mutex::new(current) })
+        Ok(Token { file, current: Mutex::new(current), is_stale: AtomicBool::new(false) })
     }
 }
 
@@ -54,26 +56,49 @@ impl Source {
 #[derive(Debug)]
 pub struct Token {
     file: Option<PathBuf>,
-    /// The token and the modification time of the file it was read from.
-    current: Mutex<(Secret, Option<SystemTime>)>,
+    /// The token and the state of the file it was read from.
+    current: Mutex<(Secret, Option<Stamp>)>,
+    /// The file is to be read again, whatever it looks like.
+    is_stale: AtomicBool,
+}
+
+/// What tells one state of a file from another: which file it is, its size and when it was changed, in
+/// seconds and nanoseconds. The clock of a file system may be coarse, hence more than the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    file: (u64, u64),
+    size: u64,
+    changed: (i64, i64),
+}
+
+impl From<fs::Metadata> for Stamp {
+    fn from(found: fs::Metadata) -> Self {
+        let file = (found.dev(), found.ino());
+        Self { file, size: found.size(), changed: (found.mtime(), found.mtime_nsec()) }
+    }
 }
 
 impl Token {
     /// A token that never changes: one that was minted for this run.
     pub fn fixed(secret: Secret) -> Self {
-        Self { file: None, current: Mutex::new((secret, None)) }
+        Self { file: None, current: Mutex::new((secret, None)), is_stale: AtomicBool::new(false) }
     }
 
     /// The token, read again first if its file has changed.
     pub fn current(&self) -> Secret {
         if let Some(path) = &self.file {
-            let changed = modified(path);
+            let stamp = stamp(path);
             let known = self.current.lock().unwrap_or_else(PoisonError::into_inner).1;
-            if changed.is_some() && changed != known {
+            if self.is_stale.swap(false, Ordering::AcqRel) || (stamp.is_some() && stamp != known) {
                 self.reread(path);
             }
         }
         self.current.lock().unwrap_or_else(PoisonError::into_inner).0.clone()
+    }
+
+    /// Has the file read again before the token is used the next time.
+    pub fn read_again(&self) {
+        self.is_stale.store(true, Ordering::Release);
     }
 
     /// After the broker refused `refused`: another token, if there is one by now.
@@ -89,20 +114,20 @@ impl Token {
             // A rotation may remove the file for a moment; the old token may still be good.
             Err(error) => {
                 log_event!(Warn, "cannot read the token file again", cause = error);
-                let changed = modified(path);
-                self.current.lock().unwrap_or_else(PoisonError::into_inner).1 = changed;
+                let stamp = stamp(path);
+                self.current.lock().unwrap_or_else(PoisonError::into_inner).1 = stamp;
             }
         }
     }
 }
 
-fn modified(path: &Path) -> Option<SystemTime> {
-    fs::metadata(path).and_then(|found| found.modified()).ok()
+fn stamp(path: &Path) -> Option<Stamp> {
+    fs::metadata(path).map(Stamp::from).ok()
 }
 
-fn read(path: &Path) -> io::Result<(Secret, Option<SystemTime>)> {
+fn read(path: &Path) -> io::Result<(Secret, Option<Stamp>)> {
     let file = fs::File::open(path)?;
-    let changed = file.metadata()?.modified().ok();
+    let stamp = Some(file.metadata()?.into());
     let mut bytes = Vec::new();
     let outcome = file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes);
     let whole = Secret::new(bytes);
@@ -114,7 +139,7 @@ fn read(path: &Path) -> io::Result<(Secret, Option<SystemTime>)> {
     if whole.len() as u64 > MAX_FILE_BYTES || !token.iter().all(u8::is_ascii_graphic) {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "the file does not hold a token"));
     }
-    Ok((Secret::new(token.to_vec()), changed))
+    Ok((Secret::new(token.to_vec()), stamp))
 }
 
 #[cfg(test)]
@@ -128,14 +153,24 @@ mod tests {
         let token = Source::File(path.clone()).open().unwrap();
         assert_eq!(token.current(), Secret::from("first"));
         fs::write(&path, " second \n").unwrap();
-        let later = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1);
-        fs::File::options().write(true).open(&path).unwrap().set_modified(later).unwrap();
+        let later = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1);
+        let age =
+            |path: &Path| fs::File::options().write(true).open(path).unwrap().set_modified(later).unwrap();
+        age(&path);
         assert_eq!(token.current(), Secret::from("second"));
-        // Written anew within the clock's resolution: only a refusal shows it.
-        fs::write(&path, "third").unwrap();
-        fs::File::options().write(true).open(&path).unwrap().set_modified(later).unwrap();
-        assert_eq!(token.current(), Secret::from("second"));
-        assert_eq!(token.other_than(&Secret::from("second")), Some(Secret::from("third")));
+        // Written anew within the clock's resolution: only a refusal shows it, or being told.
+        for (text, name) in [("fourth\n\n\n", "fourth"), ("third\n\n\n\n", "third")] {
+            let before = token.current();
+            fs::write(&path, text).unwrap();
+            age(&path);
+            assert_eq!(token.current(), before);
+            if name == "third" {
+                assert_eq!(token.other_than(&before), Some(Secret::from("third")));
+            } else {
+                token.read_again();
+                assert_eq!(token.current(), Secret::from("fourth"));
+            }
+        }
         assert_eq!(token.other_than(&Secret::from("third")), None);
         // An unreadable file leaves the last token in use.
         for bad in ["", "\n", "two words", &"x".repeat(5000)] {
@@ -145,6 +180,28 @@ mod tests {
         fs::remove_file(&path).unwrap();
         assert_eq!(token.current(), Secret::from("third"));
         assert!(Source::File(path).open().is_err());
+    }
+
+    /// As Kubernetes does it: the name is a link through a link, and the second one is turned.
+    #[test]
+    fn a_link_that_is_turned_is_a_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let link = |to: &str, name: &str| std::os::unix::fs::symlink(to, at(name)).unwrap();
+        let later = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1);
+        for (version, text) in [("..1", "one"), ("..2", "two")] {
+            fs::create_dir(at(version)).unwrap();
+            fs::write(at(version).join("token"), text).unwrap();
+            let file = fs::File::options().write(true).open(at(version).join("token")).unwrap();
+            file.set_modified(later).unwrap();
+        }
+        link("..1", "..data");
+        link("..data/token", "token");
+        let token = Source::File(at("token")).open().unwrap();
+        assert_eq!(token.current(), Secret::from("one"));
+        link("..2", "..data_tmp");
+        fs::rename(at("..data_tmp"), at("..data")).unwrap();
+        assert_eq!(token.current(), Secret::from("two"));
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod support;
 mod admission;
 mod load;
 mod outages;
+mod rotation;
 mod wire;
 
 #[track_caller]

@@ -21,7 +21,8 @@ fn run_with(retry: &str, port: u16) -> (StandIn, Run) {
 
 /// A port on which nobody listens.
 fn vacant() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("it is bound").port()
 }
 
 #[test]

@@ -300,35 +300,6 @@ fn the_agent_protocol_is_passed_on_and_nothing_else() {
 }
 
 #[test]
-fn a_rotated_token_file_is_read_again() {
-    let stand_in = StandIn::start();
-    let file = stand_in.home().write("token", TOKEN);
-    let mut command = stand_in.agent();
-    command.env_remove("AGENT_VAULT_TOKEN").env("AGENT_VAULT_TOKEN_FILE", &file).args(["run", "--"]);
-    let run = Run::start(&mut command);
-    let connect = || {
-        let mut stream = run.send(&format!("CONNECT a:443 HTTP/1.1\r\n{}\r\n", run.authorization()));
-        status(&read_head(&mut stream))
-    };
-    assert_eq!(connect(), 200);
-    stand_in.knows("av_agt_second");
-    assert_eq!(connect(), 407, "the broker's own answer, when there is no other token");
-    stand_in.home().write("token", "av_agt_second\n");
-    assert_eq!(connect(), 200);
-    // Written with the old time stamp: only the broker's refusal shows that the file has changed.
-    let stamp = std::fs::metadata(&file).unwrap().modified().unwrap();
-    stand_in.home().write("token", "av_agt_third");
-    std::fs::File::options().write(true).open(&file).unwrap().set_modified(stamp).unwrap();
-    stand_in.knows("av_agt_third");
-    assert_eq!(connect(), 200);
-    stand_in.answers("GET /discover", answer(401, &[], "{\"error\":\"Session expired\"}"));
-    let question =
-        format!("GET /discover HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\n\r\n", run.credential());
-    assert_eq!(status(&read_answer(&mut run.send(&question)).0), 401);
-    run.stop();
-}
-
-#[test]
 fn malformed_requests_are_refused() {
     let stand_in = StandIn::start();
     let run = stand_in.stay();

@@ -175,7 +175,12 @@ impl Run {
     /// Starts the command with a child that tells its proxy URL and the place of its CA bundle.
     #[track_caller]
     pub(crate) fn start(command: &mut Command) -> Self {
-        let script = "echo proxy $HTTPS_PROXY; echo bundle $SSL_CERT_FILE; exec sleep 60";
+        Self::with_script(command, "echo proxy $HTTPS_PROXY; echo bundle $SSL_CERT_FILE; exec sleep 60")
+    }
+
+    /// The same with a child that does more, after it has told both.
+    #[track_caller]
+    pub(crate) fn with_script(command: &mut Command, script: &str) -> Self {
         let mut running = Running::start(command.args(["sh", "-c", script]));
         let url = running.line_after("proxy http://");
         let bundle = running.line_after("bundle ");

@@ -26,6 +26,7 @@ pub(super) fn read(world: &World<'_>, args: &mut Args) -> Result<Supervision, Fa
         stop_timeout: duration("--stop-timeout", stop_timeout)?,
         job_mode,
         signal_mode,
+        reloads_on_hup: given.is_set("--reload-on-hup", "AGENT_VAULT_RELOAD_ON_HUP")?,
         rewrites: given.list::<Rewrites>("--rewrite", "AGENT_VAULT_REWRITE")?,
         exit_codes: given.list::<ExitCodes>("--exit-code-map", "AGENT_VAULT_EXIT_CODE_MAP")?,
         kill_with_parent: given

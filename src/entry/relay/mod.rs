@@ -76,6 +76,11 @@ impl Relay {
         })
     }
 
+    /// Has the token read again before it is used the next time; does no I/O itself.
+    pub(super) fn reload(&self) {
+        self.token.read_again();
+    }
+
     /// Does TLS inside a tunnel as the child would: with the vault's CA and the public roots.
     fn connector(&self) -> Option<&Connector> {
         self.connector.get_or_init(|| Connector::new(std::slice::from_ref(&self.ca_pem)).ok()).as_ref()
