@@ -64,6 +64,10 @@ impl Supervisor {
         }
         let files = self.keeper.as_ref().and_then(Keeper::descriptor);
         let files = files.map(|files| self.reactor.watch(files)).transpose()?;
+        if let Some(keeper) = &mut self.keeper {
+            // What changed before it was watched is told by nobody.
+            keeper.look();
+        }
         loop {
             let now = Instant::now();
             let tend_at = self.keeper.as_ref().and_then(|keeper| keeper.tend(now));

@@ -29,7 +29,7 @@ use crate::tls::{self, Acceptor, Connector};
 use crate::vault::service::InternalNames;
 use credentials::{Places, placeholder, take_variable};
 use document::{Document, Problem};
-use reload::Keeper;
+use reload::{Keeper, Seen};
 use rules::{InForce, Rules};
 use sealed::Key;
 use source::read_bytes;
@@ -71,6 +71,7 @@ pub(super) struct Standalone {
 pub(super) fn open(settings: &Settings, host: &mut Host) -> Result<Standalone, Failure> {
     let source = settings.source.clone().fixed();
     let internal = settings.internal_names;
+    let config = Seen::config(&source);
     let document = {
         let source = source.clone();
         // What the path leads to may never end; a signal ends the wait.
@@ -87,6 +88,7 @@ pub(super) fn open(settings: &Settings, host: &mut Host) -> Result<Standalone, F
     let wiped: Vec<&str> = taken.iter().map(|(name, _)| name.as_str()).chain(OURS).collect();
     // The thread that read the document has ended: nobody else reads the block.
     environ::overwrite(&wiped);
+    let seen = Seen::all(config, &places, &document);
     let values = places.open(&document).map_err(|missing| source.unusable(missing).failure())?;
 
     let credential = front::fresh_credential()?;
@@ -115,9 +117,9 @@ pub(super) fn open(settings: &Settings, host: &mut Host) -> Result<Standalone, F
         document,
         replace_ca: None,
         changes: None,
-        seen: Vec::new(),
+        seen,
     };
-    keeper.follow();
+    keeper.watch();
     let keys = keeper.document.keys().into_iter().map(|key| (key.to_owned(), placeholder(key)));
     let placeholders = taken.into_iter().map(|(name, key)| (name, placeholder(&key))).chain(keys).collect();
     Ok(Standalone {

@@ -48,6 +48,19 @@ pub(super) struct Seen {
 }
 
 impl Seen {
+    /// The document's own file, to be noted before it is read: a change in between is then found.
+    pub(super) fn config(source: &Source) -> Option<Self> {
+        match source {
+            Source::File(path) => Some(Self::at(path.clone())),
+            Source::Inline(_) => None,
+        }
+    }
+
+    /// All files of a document, to be noted before its credentials are read.
+    pub(super) fn all(config: Option<Self>, places: &Places, document: &Document) -> Vec<Self> {
+        config.into_iter().chain(places.files(document).into_iter().map(Self::at)).collect()
+    }
+
     fn at(path: PathBuf) -> Self {
         let found = fs::metadata(&path).ok().map(|found| {
             let times = [found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec()];
@@ -73,7 +86,7 @@ impl Keeper {
         self.proxy.purge(now)
     }
 
-    /// Something happened to a file: reads all of them again if one is another than before.
+    /// Something may have happened to a file: reads all of them again if one is another than before.
     pub(in crate::entry) fn look(&mut self) {
         if let Some(changes) = &mut self.changes
             && let Err(error) = changes.take()
@@ -88,18 +101,10 @@ impl Keeper {
 
     /// Reads everything again.
     pub(in crate::entry) fn reload(&mut self) {
-        // Noted before they are read: a change in between is found at its own event.
-        self.follow();
         match self.read_again() {
             Ok(()) => {
-                log_event!(
-                    Info,
-                    "configuration reloaded",
-                    file = self.source,
-                    services = self.document.services.len()
-                );
-                // Its credentials may come from other files.
-                self.follow();
+                let services = self.document.services.len();
+                log_event!(Info, "configuration reloaded", file = self.source, services = services);
             }
             Err(problems) => {
                 let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
@@ -114,7 +119,11 @@ impl Keeper {
     }
 
     fn read_again(&mut self) -> Result<(), Vec<Problem>> {
-        let document = self.source.read(self.internal).map_err(|unusable| unusable.problems)?;
+        let config = Seen::config(&self.source);
+        let document = self.source.read(self.internal).map_err(|unusable| unusable.problems);
+        self.seen = Seen::all(config, &self.places, document.as_ref().unwrap_or(&self.document));
+        self.watch();
+        let document = document?;
         self.may_follow(&document)?;
         let in_force = InForce::new(&document, &self.places.open(&document)?);
         self.replace_ca(&document).map_err(|what| vec![Problem::new("", what)])?;
@@ -155,30 +164,24 @@ impl Keeper {
         Ok(())
     }
 
-    /// Notes how the files are, and watches them.
-    pub(super) fn follow(&mut self) {
-        let config = match &self.source {
-            Source::File(path) => Some(path.clone()),
-            Source::Inline(_) => None,
-        };
-        let files: Vec<PathBuf> = config.into_iter().chain(self.places.files(&self.document)).collect();
-        if self.changes.is_none() && !files.is_empty() {
+    /// Watches the files that were read.
+    pub(super) fn watch(&mut self) {
+        let Some(first) = self.seen.first() else { return };
+        if self.changes.is_none() {
             match Changes::new() {
                 Ok(changes) => self.changes = Some(changes),
-                Err(error) => unheard(&files[0], &error),
+                Err(error) => unheard(&first.path, &error),
             }
         }
-        if let Some(changes) = &mut self.changes {
-            for file in &files {
-                // A folder that does not exist has nothing to tell; credentials may be elsewhere.
-                if let Err(error) = changes.follow(file)
-                    && error.kind() != io::ErrorKind::NotFound
-                {
-                    unheard(file, &error);
-                }
+        let Some(changes) = &mut self.changes else { return };
+        for Seen { path, .. } in &self.seen {
+            // A folder that does not exist has nothing to tell; the credential may be elsewhere.
+            if let Err(error) = changes.follow(path)
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                unheard(path, &error);
             }
         }
-        self.seen = files.into_iter().map(Seen::at).collect();
     }
 }
 
