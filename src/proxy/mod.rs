@@ -32,8 +32,10 @@ mod upload;
 mod upstream;
 mod websocket;
 
+use std::cell::OnceCell;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -48,6 +50,7 @@ use crate::net::tcp::TcpChannel;
 use crate::peer::conversation::{self, Conversation, Served};
 use crate::peer::{self, ReadError};
 use crate::rate::tiers::Rates;
+use crate::secret::Secret;
 use crate::tls::Acceptor;
 use crate::vault::Scheme;
 use crate::vault::request_log::RequestLog;
@@ -109,6 +112,9 @@ pub enum Clients {
     OfOneRun,
 }
 
+/// Lends the client of an accepted connection that shows no credential the one it may use, if any.
+pub type Lend = dyn Fn(BorrowedFd<'_>) -> Option<Secret> + Send + Sync;
+
 /// Answers a request that asks the proxy itself for something.
 pub type OwnAnswers = dyn Fn(&RequestHead) -> Answer + Send + Sync;
 
@@ -124,6 +130,7 @@ pub struct Proxy {
     log: Option<Arc<dyn RequestLog>>,
     clients: Clients,
     own_answers: Option<Box<OwnAnswers>>,
+    lend: Option<Box<Lend>>,
     counters: Counters,
     traffic: Arc<Traffic>,
 }
@@ -151,6 +158,7 @@ impl Proxy {
             log: None,
             clients: Clients::Any,
             own_answers: None,
+            lend: None,
             counters: Counters::new(),
             traffic: Arc::default(),
         }
@@ -166,6 +174,12 @@ impl Proxy {
     #[must_use]
     pub fn with_clients(self, clients: Clients) -> Self {
         Self { clients, ..self }
+    }
+
+    /// Asks this for a client that shows no credential, once for its connection.
+    #[must_use]
+    pub fn with_lent_credentials(self, lend: Box<Lend>) -> Self {
+        Self { lend: Some(lend), ..self }
     }
 
     /// Answers requests with a path for their target, which are addressed to the listener itself; without
@@ -200,7 +214,14 @@ impl Service for Ingress {
         let head = Box::new(RequestHead::default());
         let phase = Phase::Listener(channel);
         let proxy = Arc::clone(&self.0);
-        Ok(Box::new(Served::new(Client { proxy, peer: peer.ip(), phase, permit: None, head })))
+        Ok(Box::new(Served::new(Client {
+            proxy,
+            peer: peer.ip(),
+            phase,
+            lent: OnceCell::new(),
+            permit: None,
+            head,
+        })))
     }
 
     fn refuse(&self, stream: TcpStream) {
@@ -222,6 +243,8 @@ struct Client {
     proxy: Arc<Proxy>,
     peer: IpAddr,
     phase: Phase,
+    /// The credential of a client that shows none.
+    lent: OnceCell<Option<Secret>>,
     /// Held from the first request on whose sender is known.
     permit: Option<Permit>,
     head: Box<RequestHead>,
@@ -303,8 +326,13 @@ impl Client {
             self.phase = Phase::Listener(channel);
             return after;
         }
+        let lent = || {
+            let lend = proxy.lend.as_deref()?;
+            let token = self.lent.get_or_init(|| lend(channel.socket())).clone()?;
+            Some(Presented { token, vault_hint: None })
+        };
         let admitted =
-            head.check_host().map_err(Error::Malformed).and_then(|()| admit(&proxy, self.peer, head));
+            head.check_host().map_err(Error::Malformed).and_then(|()| admit(&proxy, self.peer, head, lent));
         let admitted = admitted.and_then(|admitted| self.hold(&admitted.2).map(|()| admitted));
         let after = match admitted {
             Ok((Ask::Tunnel(target), presented, scope)) => {
@@ -391,16 +419,21 @@ impl Client {
     }
 }
 
-/// The gate for a request to the listener: its target, then its token (contract B.3, B.4).
+/// The gate for a request to the listener: its target, then its token (contract B.3, B.4), or the one that is
+/// lent to a client without.
 fn admit<'h>(
     proxy: &Proxy,
     peer: IpAddr,
     head: &'h RequestHead,
+    lent: impl FnOnce() -> Option<Presented>,
 ) -> Result<(Ask<'h>, Presented, Arc<Scope>), Error> {
     let nearby = if peer.to_canonical().is_loopback() { Peer::Loopback } else { Peer::Elsewhere };
     let ask = gate::ask(head, nearby)?;
     let authenticate = || {
-        let presented = gate::presented(head.fields())?;
+        let presented = match head.fields().first("proxy-authorization") {
+            Some(_) => gate::presented(head.fields())?,
+            None => lent().ok_or(Error::AuthorizationRequired)?,
+        };
         let scope = proxy.directory.scope(&presented.token, presented.vault_hint.as_deref());
         scope.map(|scope| (presented, scope)).map_err(Error::Scope)
     };

@@ -15,6 +15,7 @@ mod source;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::admission::Admission;
 use super::front;
 use super::host::{Host, interruptible};
 use crate::failure::Failure;
@@ -97,6 +98,7 @@ pub(super) fn open(settings: &Settings, host: &mut Host) -> Result<Standalone, F
     let root = Root::generate_for(&document.names(), SystemTime::now()).map_err(|error| no_proxy(&error))?;
     let leaves = Arc::new(Leaves::new(root, None).map_err(|error| no_proxy(&error))?);
     let answering = Arc::clone(&rules);
+    let (admission, lent) = (Admission::default(), credential.clone());
     let proxy = Proxy::new(
         Arc::<Rules>::clone(&rules),
         Acceptor::new(Arc::clone(&leaves)).map_err(|error| no_proxy(&error))?,
@@ -105,7 +107,8 @@ pub(super) fn open(settings: &Settings, host: &mut Host) -> Result<Standalone, F
         None,
     )
     .with_clients(Clients::OfOneRun)
-    .with_own_answers(Box::new(move |head| answering.answer(head)));
+    .with_own_answers(Box::new(move |head| answering.answer(head)))
+    .with_lent_credentials(Box::new(move |client| admission.admits(client).then(|| lent.clone())));
     let proxy = Arc::new(proxy);
     let mut keeper = Keeper {
         source,
