@@ -12,13 +12,15 @@ use agent_vault::secret::Secret;
 use agent_vault::store::accounts::InstanceRole;
 use agent_vault::store::agents::{NewAgent, Outcome};
 use agent_vault::store::grants::{ActorKind, ActorRef};
+use agent_vault::store::invites::NewInvite;
 use agent_vault::store::logins::Device;
 use agent_vault::store::members::Membership;
 use agent_vault::store::password::PasswordHash;
 use agent_vault::store::proposals::{NotApproved, Submission};
 use agent_vault::store::sessions::{Mint, Standing};
+use agent_vault::store::settings::Admission;
 use agent_vault::store::vaults::DEFAULT_ID;
-use agent_vault::store::{Error, Locked, Store, Timestamp};
+use agent_vault::store::{Error, Locked, Store, Timestamp, Warrant};
 use agent_vault::vault::UnmatchedPolicy;
 use agent_vault::vault::proposal::{Draft, Inventory, Status};
 use agent_vault::vault::scope::{Directory, Role, ScopeError};
@@ -54,13 +56,26 @@ fn hash() -> PasswordHash {
 }
 
 fn agent(store: &Store, name: &str, vaults: &[(String, Role)]) -> Option<Secret> {
-    let new = NewAgent { name, role: InstanceRole::NoAccess, created_by: &maker(), vaults };
+    let new = NewAgent { name, role: InstanceRole::NoAccess, created_by: &maker(), vaults, warrant: None };
     store.create_agent(&new, now()).expect("an answer")
 }
 
 fn set(store: &Store, vault: &str, key: &str, value: &str) {
     let values = BTreeMap::from([(key.to_owned(), Secret::from(value))]);
     store.set_credentials(vault, &values, now()).expect("stored");
+}
+
+/// Keeps a proposal for vault `default` that sets a key and deletes another: its number, and its link's token.
+fn submit(store: &Store) -> (u32, Secret) {
+    let draft = r#"{
+        "services": [{"action": "set", "name": "api", "host": "a.example.com", "auth": {"type": "bearer", "token": "KEY"}}],
+        "credentials": [{"action": "set", "key": "KEY", "value": "brought"}, {"action": "delete", "key": "OLD"}]
+    }"#;
+    let inventory = Inventory { services: &[], keys: &[], internal: InternalNames::Refused };
+    let (proposal, values) =
+        serde_json::from_str::<Draft>(draft).expect("a draft").check(&inventory).expect("a proposal");
+    let submission = Submission { vault_id: DEFAULT_ID, by: None, proposal: &proposal, values: &values };
+    store.submit(&submission, now()).expect("an answer").expect("room for it")
 }
 
 #[test]
@@ -99,6 +114,7 @@ fn an_agent_comes_with_its_grants_and_token_or_not_at_all() {
         role: InstanceRole::NoAccess,
         created_by: &maker(),
         vaults: &[(DEFAULT_ID.to_owned(), Role::Proxy), ("nowhere".to_owned(), Role::Proxy)],
+        warrant: None,
     };
     assert!(store.create_agent(&new, now()).is_err());
     assert!(store.agent("half", now()).expect("an answer").is_none());
@@ -109,11 +125,17 @@ fn an_agent_comes_with_its_grants_and_token_or_not_at_all() {
 fn a_vault_comes_with_its_makers_grant_and_goes_with_all_it_holds() {
     let state = State::new();
     let store = state.open();
-    let vault = store.create_vault("shop", &maker(), now()).expect("an answer").expect("a free name");
-    assert!(store.create_vault("shop", &maker(), now()).expect("an answer").is_none());
+    let vault = store.create_vault("shop", &maker(), None, now()).expect("an answer").expect("a free name");
+    assert!(store.create_vault("shop", &maker(), None, now()).expect("an answer").is_none());
     assert_eq!(store.grant("maker", &vault.id).expect("an answer"), Some(Role::Admin));
     set(&store, &vault.id, "KEY", "v");
-    let mint = Mint { vault_id: &vault.id, label: None, created_by: None, life: Duration::from_secs(300) };
+    let mint = Mint {
+        vault_id: &vault.id,
+        label: None,
+        created_by: None,
+        life: Duration::from_secs(300),
+        warrant: None,
+    };
     let minted = store.mint(&mint, now()).expect("minted").token;
     assert!(store.scope(&minted, None).is_ok());
     assert!(store.delete_vault(&vault.id).expect("deleted"));
@@ -121,15 +143,82 @@ fn a_vault_comes_with_its_makers_grant_and_goes_with_all_it_holds() {
     assert!(store.credential(&vault.id, "KEY").expect("an answer").is_none());
     assert!(store.grant("maker", &vault.id).expect("an answer").is_none());
     // The name is free again, and nothing of the old vault comes with it.
-    let again = store.create_vault("shop", &maker(), now()).expect("an answer").expect("a free name");
+    let again = store.create_vault("shop", &maker(), None, now()).expect("an answer").expect("a free name");
     assert!(store.credential_keys(&again.id).expect("a list").is_empty());
+}
+
+#[test]
+fn what_opens_doors_is_made_only_while_its_maker_still_may() {
+    type Withdraw = fn(&Store, &ActorRef) -> bool;
+    let withdrawals: [(&str, Withdraw); 5] = [
+        ("revoked", |store, agent| store.revoke_agent(&agent.id, now()).is_ok()),
+        ("deleted", |store, agent| store.delete_agent(&agent.id).is_ok()),
+        ("rotated", |store, agent| store.rotate_agent(&agent.id, None, None, now()).is_ok()),
+        ("put out", |store, agent| store.remove_member(&agent.id, DEFAULT_ID).is_ok()),
+        ("demoted", |store, agent| store.set_member_role(agent, DEFAULT_ID, Role::Proxy, now()).is_ok()),
+    ];
+    for (what, withdraw) in withdrawals {
+        let state = State::new();
+        let store = state.open();
+        let token = agent(&store, "maker", &[(DEFAULT_ID.to_owned(), Role::Admin)]).expect("a token");
+        // Somebody else looks after the vault, so that the maker may be put out of it.
+        agent(&store, "other", &[(DEFAULT_ID.to_owned(), Role::Admin)]).expect("a token");
+        let id = store.agent("maker", now()).expect("an answer").expect("an agent").id;
+        let maker = ActorRef { kind: ActorKind::Agent, id };
+        let warrant =
+            Warrant::of(&token).as_instance(InstanceRole::NoAccess).in_vault(DEFAULT_ID, Role::Admin);
+        let warrant = Some(&warrant);
+        let (proposal, _) = submit(&store);
+        let mint = |store: &Store| {
+            let life = Duration::from_secs(300);
+            let mint = Mint { vault_id: DEFAULT_ID, label: None, created_by: Some(&maker), life, warrant };
+            store.mint(&mint, now())
+        };
+        let invite = |store: &Store| {
+            let new = NewInvite {
+                email: "guest@example.test",
+                role: InstanceRole::Member,
+                created_by: &maker.id,
+                vaults: &[],
+                warrant,
+            };
+            store.create_invite(&new, &Admission::default(), now())
+        };
+        assert!(mint(&store).is_ok(), "{what}");
+        let invited = invite(&store).expect("an answer").expect("invited").token;
+        let invited = store.invite(&invited, now()).expect("an answer").expect("an invite");
+        assert!(withdraw(&store, &maker), "{what}");
+
+        let new =
+            NewAgent { name: "late", role: InstanceRole::NoAccess, created_by: &maker, vaults: &[], warrant };
+        let other = ActorRef { kind: ActorKind::User, id: "somebody".to_owned() };
+        let values = BTreeMap::new();
+        let outcomes = [
+            mint(&store).map(drop),
+            invite(&store).map(drop),
+            store.reissue_invite(&invited, warrant, now()).map(drop),
+            store.create_agent(&new, now()).map(drop),
+            store.rotate_agent(&maker.id, None, warrant, now()).map(drop),
+            store.create_vault("late", &maker, warrant, now()).map(drop),
+            store.add_member(&other, DEFAULT_ID, Role::Admin, warrant, now()).map(drop),
+            store.approve_proposal(DEFAULT_ID, proposal, &values, warrant, now()).map(drop),
+        ];
+        for (at, outcome) in outcomes.into_iter().enumerate() {
+            assert!(matches!(outcome, Err(Error::Withdrawn)), "{what}, change {at}: {outcome:?}");
+        }
+        assert!(store.agent("late", now()).expect("an answer").is_none(), "{what}");
+        assert!(store.vault("late").expect("an answer").is_none(), "{what}");
+        assert!(store.grant("somebody", DEFAULT_ID).expect("an answer").is_none(), "{what}");
+        let status = store.proposal(DEFAULT_ID, proposal).expect("an answer").map(|stored| stored.status);
+        assert_eq!(status, Some(Status::Pending), "{what}");
+    }
 }
 
 #[test]
 fn a_grant_is_given_once_and_then_changed() {
     let state = State::new();
     let store = state.open();
-    let add = |role| store.add_member(&maker(), DEFAULT_ID, role, now()).expect("an answer");
+    let add = |role| store.add_member(&maker(), DEFAULT_ID, role, None, now()).expect("an answer");
     assert!(add(Role::Proxy) && !add(Role::Admin));
     assert_eq!(store.grant("maker", DEFAULT_ID).expect("an answer"), Some(Role::Proxy));
     for role in [Role::Admin, Role::Member] {
@@ -178,29 +267,22 @@ fn deleting_credentials_is_all_or_nothing() {
 fn a_proposal_is_applied_whole_and_once() {
     let state = State::new();
     let stores = [state.open(), state.open()];
-    let draft = r#"{
-        "services": [{"action": "set", "name": "api", "host": "a.example.com", "auth": {"type": "bearer", "token": "KEY"}}],
-        "credentials": [{"action": "set", "key": "KEY", "value": "brought"}, {"action": "delete", "key": "OLD"}]
-    }"#;
-    let inventory = Inventory { services: &[], keys: &[], internal: InternalNames::Refused };
-    let (proposal, values) =
-        serde_json::from_str::<Draft>(draft).expect("a draft").check(&inventory).expect("a proposal");
     set(&stores[0], DEFAULT_ID, "OLD", "v");
-    let submission = Submission { vault_id: DEFAULT_ID, by: None, proposal: &proposal, values: &values };
-    let (id, token) = stores[0].submit(&submission, now()).expect("an answer").expect("room for it");
+    let (id, token) = submit(&stores[0]);
     let linked = stores[1].linked_proposal(&token).expect("an answer").expect("a proposal");
     assert_eq!((linked.vault_id.as_str(), linked.stored.id), (DEFAULT_ID, id));
 
     let foreign = BTreeMap::from([("OTHER".to_owned(), Secret::from("v"))]);
-    let refused = stores[0].approve_proposal(DEFAULT_ID, id, &foreign, now()).expect("an answer");
+    let refused = stores[0].approve_proposal(DEFAULT_ID, id, &foreign, None, now()).expect("an answer");
     assert_eq!(refused, Err(NotApproved::Foreign("OTHER".to_owned())));
     assert!(stores[0].services(DEFAULT_ID).expect("services").is_empty());
 
     let outcomes: Vec<Result<(), NotApproved>> = thread::scope(|scope| {
         let approve = |at: usize| {
             let store = &stores[at % 2];
-            scope
-                .spawn(|| store.approve_proposal(DEFAULT_ID, id, &BTreeMap::new(), now()).expect("an answer"))
+            scope.spawn(|| {
+                store.approve_proposal(DEFAULT_ID, id, &BTreeMap::new(), None, now()).expect("an answer")
+            })
         };
         let racers: Vec<_> = (0..4).map(approve).collect();
         racers.into_iter().map(|racer| racer.join().expect("an outcome")).collect()
@@ -254,7 +336,7 @@ fn what_one_replica_changed_reaches_another_that_catches_up() {
             assert_eq!(store.revoke_agent(id, now()).expect("an answer"), Outcome::Done);
         }),
         ("deleted", |store, id| assert_eq!(store.delete_agent(id).expect("an answer"), Outcome::Done)),
-        ("rotated", |store, id| drop(store.rotate_agent(id, None, now()).expect("rotated"))),
+        ("rotated", |store, id| drop(store.rotate_agent(id, None, None, now()).expect("rotated"))),
         ("grant removed", |store, id| {
             assert_eq!(store.remove_member(id, DEFAULT_ID).expect("an answer"), Membership::Changed);
         }),
@@ -279,7 +361,8 @@ fn what_one_replica_changed_reaches_another_that_catches_up() {
 fn a_vaults_rules_are_dropped_where_they_changed_and_kept_elsewhere() {
     let state = State::new();
     let (here, there) = (state.open(), state.open());
-    let other = here.create_vault("other", &maker(), now()).expect("an answer").expect("a free name").id;
+    let other =
+        here.create_vault("other", &maker(), None, now()).expect("an answer").expect("a free name").id;
     there.catch_up().expect("an answer");
     let rules = |vault: &str| there.rules(vault).expect("rules");
     let (changed, kept) = (rules(DEFAULT_ID), rules(&other));
@@ -295,7 +378,7 @@ fn changes_of_both_sides_reach_both_however_they_mix() {
     let state = State::new();
     let stores = [state.open(), state.open(), state.open()];
     let vaults: Vec<String> = (0..3)
-        .map(|at| stores[0].create_vault(&format!("v{at}"), &maker(), now()).expect("an answer"))
+        .map(|at| stores[0].create_vault(&format!("v{at}"), &maker(), None, now()).expect("an answer"))
         .map(|vault| vault.expect("a free name").id)
         .collect();
     for round in 0..12 {

@@ -3,6 +3,7 @@
 use super::refusal::Refusal;
 use super::{Call, Instance, Request};
 use crate::secret::Secret;
+use crate::store::Warrant;
 use crate::store::accounts::InstanceRole;
 use crate::store::grants::{ActorKind, ActorRef};
 use crate::store::sessions::{Holder, Standing};
@@ -139,7 +140,32 @@ impl Who {
     }
 }
 
+impl InVault {
+    /// What a change in the caller's name rests on.
+    pub(super) fn warrant(&self, call: &Call<'_>) -> Option<Warrant> {
+        warrant(call).map(|warrant| warrant.in_vault(&self.vault.id, self.role))
+    }
+}
+
 impl Actor {
+    /// What a change in the caller's name rests on.
+    pub(super) fn warrant(&self, call: &Call<'_>) -> Option<Warrant> {
+        warrant(call).map(|warrant| warrant.as_instance(self.role))
+    }
+
+    /// The same for one that takes an admin of these vaults, or an owner.
+    pub(super) fn warrant_over<'v>(
+        &self,
+        call: &Call<'_>,
+        vault_ids: impl Iterator<Item = &'v str>,
+    ) -> Option<Warrant> {
+        let warrant = self.warrant(call)?;
+        if self.is_owner() {
+            return Some(warrant);
+        }
+        Some(vault_ids.fold(warrant, |warrant, id| warrant.in_vault(id, Role::Admin)))
+    }
+
     pub(super) fn is_owner(&self) -> bool {
         self.role == InstanceRole::Owner
     }
@@ -166,6 +192,11 @@ impl Actor {
             None => Err(Refusal::error(403, "No access to this vault")),
         }
     }
+}
+
+/// The token of a call, which let the caller in.
+fn warrant(call: &Call<'_>) -> Option<Warrant> {
+    token(call.request).as_ref().map(Warrant::of)
 }
 
 fn role_required(needed: Role) -> Refusal {

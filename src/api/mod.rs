@@ -326,9 +326,10 @@ impl Call<'_> {
         if !self.api.settings.trusted_proxies.iter().any(|cidr| cidr.contains(peer)) {
             return peer;
         }
-        let forwarded = self.request.field("x-forwarded-for").unwrap_or_default();
-        let last = forwarded.rsplit(',').map(str::trim).find(|entry| !entry.is_empty());
-        last.and_then(|entry| entry.parse().ok()).unwrap_or(peer)
+        // A proxy adds to the last field, or adds another one after those the client made up.
+        let entries = self.request.fields_named("x-forwarded-for").rev().flat_map(|field| field.rsplit(','));
+        let last = entries.map(str::trim).find(|entry| !entry.is_empty());
+        last.and_then(|entry| entry.parse().ok()).map_or(peer, |address: IpAddr| address.to_canonical())
     }
 }
 

@@ -59,7 +59,12 @@ impl From<Answer> for Refusal {
 
 impl From<store::Error> for Refusal {
     fn from(error: store::Error) -> Self {
-        Self::Store(error)
+        match error {
+            store::Error::Withdrawn => {
+                Self::error(403, "Your access was withdrawn meanwhile: nothing was changed")
+            }
+            error => Self::Store(error),
+        }
     }
 }
 
@@ -95,6 +100,13 @@ pub(super) fn too_many(message: &str, refused: TooMany) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// It is an answer to the caller, not a fault of ours to be logged and counted.
+    #[test]
+    fn access_that_was_withdrawn_meanwhile_is_refused() {
+        let Refusal::Answer(answer) = store::Error::Withdrawn.into() else { panic!("a fault of the store") };
+        assert_eq!(answer.status, 403);
+    }
 
     #[test]
     fn a_token_in_a_path_is_not_logged() {

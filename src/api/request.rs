@@ -28,10 +28,13 @@ pub struct Request {
 impl Request {
     /// The first field of this name, in any case.
     pub fn field(&self, name: &str) -> Option<&str> {
-        self.fields
-            .iter()
-            .find(|(known, _)| known.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
+        self.fields_named(name).next()
+    }
+
+    /// All fields of this name, in their order.
+    pub(super) fn fields_named(&self, name: &str) -> impl DoubleEndedIterator<Item = &str> {
+        let named = self.fields.iter().filter(move |(known, _)| known.eq_ignore_ascii_case(name));
+        named.map(|(_, value)| value.as_str())
     }
 
     /// The first value of a query parameter, decoded; one that cannot be decoded is absent.

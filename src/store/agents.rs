@@ -6,7 +6,7 @@ use super::accounts::InstanceRole;
 use super::grants::{self, ActorKind, ActorRef};
 use super::owners::is_last_owner;
 use super::rotation::{Token, end_tokens, issue_token};
-use super::{Error, Stale, Store, Timestamp, fresh, is_duplicate};
+use super::{Error, Stale, Store, Timestamp, Warrant, fresh, is_duplicate, warrant};
 use crate::secret::Secret;
 use crate::vault::scope::Role;
 
@@ -47,6 +47,8 @@ pub struct NewAgent<'a> {
     pub created_by: &'a ActorRef,
     /// Vault id and role.
     pub vaults: &'a [(String, Role)],
+    /// Whose word it is on; `None` for the operator's own.
+    pub warrant: Option<&'a Warrant>,
 }
 
 /// What came of a change to an agent that an owner-role one may resist.
@@ -63,6 +65,7 @@ impl Store {
     /// Makes an agent, its grants and its token, or nothing; `None` when the name is taken.
     pub fn create_agent(&self, agent: &NewAgent<'_>, now: Timestamp) -> Result<Option<Secret>, Error> {
         self.change(Stale::Nothing, |transaction| {
+            warrant::check(agent.warrant, transaction, now)?;
             let id = fresh::uuid()?;
             let inserted = transaction.execute(
                 "INSERT INTO agents (id, name, role, created_by, created_at, updated_at)

@@ -291,7 +291,8 @@ mod tests {
     }
 
     fn agent(store: &Store, name: &str, vaults: &[(String, Role)]) -> Secret {
-        let new = NewAgent { name, role: InstanceRole::NoAccess, created_by: &maker(), vaults };
+        let new =
+            NewAgent { name, role: InstanceRole::NoAccess, created_by: &maker(), vaults, warrant: None };
         store.create_agent(&new, Timestamp::now()).unwrap().unwrap()
     }
 
@@ -300,12 +301,18 @@ mod tests {
     }
 
     fn mint(store: &Store, by: Option<&ActorRef>) -> Secret {
-        let mint = Mint { vault_id: DEFAULT_ID, label: None, created_by: by, life: Duration::from_secs(300) };
+        let mint = Mint {
+            vault_id: DEFAULT_ID,
+            label: None,
+            created_by: by,
+            life: Duration::from_secs(300),
+            warrant: None,
+        };
         store.mint(&mint, Timestamp::now()).unwrap().token
     }
 
     fn vault(store: &Store, name: &str) -> String {
-        store.create_vault(name, &maker(), Timestamp::now()).unwrap().unwrap().id
+        store.create_vault(name, &maker(), None, Timestamp::now()).unwrap().unwrap().id
     }
 
     #[test]
@@ -363,7 +370,7 @@ mod tests {
                 assert_eq!(store.revoke_agent(id, Timestamp::now()).unwrap(), Outcome::Done);
             }),
             ("delete", |store, id| assert_eq!(store.delete_agent(id).unwrap(), Outcome::Done)),
-            ("rotate", |store, id| drop(store.rotate_agent(id, None, Timestamp::now()).unwrap())),
+            ("rotate", |store, id| drop(store.rotate_agent(id, None, None, Timestamp::now()).unwrap())),
             ("grant", |store, id| {
                 assert_eq!(store.remove_member(id, DEFAULT_ID).unwrap(), Membership::Changed);
             }),

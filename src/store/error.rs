@@ -32,6 +32,8 @@ pub enum Error {
     Sqlite(rusqlite::Error),
     /// A ciphertext does not open: changed, moved, or sealed under another key.
     Unsealable,
+    /// Whoever asked may not do so any more.
+    Withdrawn,
     WrongPassword,
 }
 
@@ -92,6 +94,7 @@ impl fmt::Display for Error {
             Self::PasswordNeeded => f.write_str("the store is protected by a master password"),
             Self::Sqlite(error) => write!(f, "database: {error}"),
             Self::Unsealable => f.write_str("a sealed value does not open with this data key"),
+            Self::Withdrawn => f.write_str("the caller's access was withdrawn"),
             Self::WrongPassword => f.write_str("wrong master password"),
         }
     }

@@ -10,7 +10,7 @@ use super::grants::{self, ActorKind, ActorRef};
 use super::logins::NewToken;
 use super::password::PasswordHash;
 use super::settings::Admission;
-use super::{Error, Stale, Store, Timestamp, fresh};
+use super::{Error, Stale, Store, Timestamp, Warrant, fresh, warrant};
 use crate::secret::Secret;
 use crate::vault::scope::Role;
 
@@ -58,6 +58,8 @@ pub struct NewInvite<'a> {
     pub role: InstanceRole,
     pub created_by: &'a str,
     pub vaults: &'a [InviteVault],
+    /// Whose word it is on; `None` for the operator's own.
+    pub warrant: Option<&'a Warrant>,
 }
 
 /// Why an address cannot be invited, in the order in which it is said (contract A.12).
@@ -134,9 +136,12 @@ impl Store {
         admission: &Admission,
         now: Timestamp,
     ) -> Result<Result<NewToken, Hurdle>, Error> {
-        self.change(Stale::Nothing, |transaction| match hurdle(transaction, new.email, admission, now)? {
-            Some(hurdle) => Ok(Err(hurdle)),
-            None => insert(transaction, new, now).map(Ok),
+        self.change(Stale::Nothing, |transaction| {
+            warrant::check(new.warrant, transaction, now)?;
+            match hurdle(transaction, new.email, admission, now)? {
+                Some(hurdle) => Ok(Err(hurdle)),
+                None => insert(transaction, new, now).map(Ok),
+            }
         })
     }
 
@@ -178,15 +183,21 @@ impl Store {
 
     /// Ends a pending invite and makes the same one again, with another link; `None` when it is not
     /// pending.
-    pub fn reissue_invite(&self, invite: &Invite, now: Timestamp) -> Result<Option<NewToken>, Error> {
+    pub fn reissue_invite(
+        &self,
+        invite: &Invite,
+        warrant: Option<&Warrant>,
+        now: Timestamp,
+    ) -> Result<Option<NewToken>, Error> {
         self.change(Stale::Nothing, |transaction| {
+            warrant::check(warrant, transaction, now)?;
             if !close(transaction, &invite.id, Status::Revoked, now)? {
                 return Ok(None);
             }
             let Invite { email, role, created_by, .. } = invite;
             // Read again: one of the vaults may be gone since.
             let vaults = vaults_of(transaction, &invite.id)?;
-            let new = NewInvite { email, role: *role, created_by, vaults: &vaults };
+            let new = NewInvite { email, role: *role, created_by, vaults: &vaults, warrant };
             insert(transaction, &new, now).map(Some)
         })
     }
@@ -353,8 +364,13 @@ mod tests {
 
     fn invite(store: &Store, now: Timestamp) -> Secret {
         let vault = InviteVault { id: DEFAULT_ID.to_owned(), name: "default".to_owned(), role: Role::Member };
-        let new =
-            NewInvite { email: EMAIL, role: InstanceRole::NoAccess, created_by: "maker", vaults: &[vault] };
+        let new = NewInvite {
+            email: EMAIL,
+            role: InstanceRole::NoAccess,
+            created_by: "maker",
+            vaults: &[vault],
+            warrant: None,
+        };
         store.create_invite(&new, &Admission::default(), now).unwrap().unwrap().token
     }
 
@@ -380,7 +396,7 @@ mod tests {
         );
         let expired = store.invite(&token, late).unwrap().unwrap();
         assert_eq!(expired.status, Status::Expired);
-        assert!(store.reissue_invite(&expired, late).unwrap().is_none());
+        assert!(store.reissue_invite(&expired, None, late).unwrap().is_none());
         assert!(!store.revoke_invite(&expired.id, late).unwrap());
         assert_eq!(store.accept_invite(&token, Some(&password()), end).unwrap(), Acceptance::Joined);
     }
@@ -403,7 +419,13 @@ mod tests {
         let (_dir, store) = scratch();
         let now = Timestamp::now();
         let create = |email: &str| {
-            let new = NewInvite { email, role: InstanceRole::Member, created_by: "maker", vaults: &[] };
+            let new = NewInvite {
+                email,
+                role: InstanceRole::Member,
+                created_by: "maker",
+                vaults: &[],
+                warrant: None,
+            };
             store.create_invite(&new, &Admission::default(), now).unwrap().err()
         };
         for number in 0..50 {

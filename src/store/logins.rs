@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, named_params};
 
+use super::accounts::{self, User};
 use super::sessions::Limits;
 use super::{Error, Stale, Store, Timestamp, fresh};
 use crate::secret::Secret;
@@ -54,9 +55,21 @@ pub enum Ended {
 }
 
 impl Store {
-    /// Starts a login.
-    pub fn create_login(&self, user: &str, device: Device<'_>, now: Timestamp) -> Result<NewToken, Error> {
-        self.change(Stale::Nothing, |transaction| start(transaction, user, device, now))
+    /// Starts a login of somebody whose password was right when `user` was read; checking it takes long.
+    /// `None` when the account has gone, or has got another password meanwhile: then every login was ended,
+    /// and this one would be left over.
+    pub fn create_login(
+        &self,
+        user: &User,
+        device: Device<'_>,
+        now: Timestamp,
+    ) -> Result<Option<NewToken>, Error> {
+        self.change(Stale::Nothing, |transaction| {
+            let same = accounts::find(transaction, &user.email)?.filter(|found| {
+                found.is_active && found.id == user.id && found.password.hash == user.password.hash
+            });
+            same.map(|user| start(transaction, &user.id, device, now)).transpose()
+        })
     }
 
     /// A person's live logins, the most recently used first.
@@ -165,7 +178,6 @@ fn login_from(row: &Row<'_>) -> rusqlite::Result<(Login, Limits)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::accounts::User;
     use crate::store::password::PasswordHash;
     use crate::store::scratch;
 
@@ -185,7 +197,7 @@ mod tests {
         let user = owner(&store, start);
         let login = |label, now| {
             let device = Device { label: Some(label), ..Device::default() };
-            store.create_login(&user.id, device, now).unwrap().token
+            store.create_login(&user, device, now).unwrap().unwrap().token
         };
         let expired = login("expired", start);
         login("idle", start.plus(DAY * 330));
@@ -210,11 +222,24 @@ mod tests {
         let (_dir, store) = scratch();
         let now = Timestamp::now();
         let user = owner(&store, now);
-        let mine = store.create_login(&user.id, Device::default(), now).unwrap().token;
+        let mine = store.create_login(&user, Device::default(), now).unwrap().unwrap().token;
         let id = store.logins(&user.id, &mine, now).unwrap().remove(0).public_id;
         assert_eq!(store.end_login("somebody else", &id, &mine).unwrap(), Ended::Unknown);
-        let other = store.create_login(&user.id, Device::default(), now).unwrap().token;
+        let other = store.create_login(&user, Device::default(), now).unwrap().unwrap().token;
         assert_eq!(store.end_login(&user.id, &id, &other).unwrap(), Ended::Other);
         assert_eq!(store.logins(&user.id, &other, now).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_password_that_was_changed_during_the_check_lets_nobody_in() {
+        let (_dir, store) = scratch();
+        let now = Timestamp::now();
+        let user = owner(&store, now);
+        let login = || store.create_login(&user, Device::default(), now).unwrap();
+        let mine = login().unwrap().token;
+        let other = PasswordHash::new(&Secret::from("another password")).unwrap();
+        let changed = store.change_password(&mine, &other, Device::default(), now).unwrap().unwrap().token;
+        assert!(login().is_none());
+        assert_eq!(store.logins(&user.id, &changed, now).unwrap().len(), 1);
     }
 }

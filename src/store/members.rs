@@ -2,7 +2,7 @@
 
 use super::grants::{self, ActorRef};
 use super::owners::is_last_admin;
-use super::{Error, Stale, Store, Timestamp};
+use super::{Error, Stale, Store, Timestamp, Warrant, warrant};
 use crate::vault::scope::Role;
 
 /// A person in a vault, or one who was invited to it.
@@ -53,9 +53,11 @@ impl Store {
         actor: &ActorRef,
         vault_id: &str,
         role: Role,
+        warrant: Option<&Warrant>,
         now: Timestamp,
     ) -> Result<bool, Error> {
         self.change(Stale::Tokens, |transaction| {
+            warrant::check(warrant, transaction, now)?;
             if grants::read_grant(transaction, &actor.id, vault_id)?.is_some() {
                 return Ok(false);
             }

@@ -61,6 +61,7 @@ pub mod signup;
 pub mod users;
 mod uses;
 pub mod vaults;
+mod warrant;
 mod writer;
 
 use std::fs::{DirBuilder, OpenOptions};
@@ -80,6 +81,7 @@ pub use error::{Error, Trouble};
 use oauth::Flights;
 use seal::{Protection, Seal};
 use uses::Uses;
+pub use warrant::Warrant;
 use writer::Writer;
 
 const DATABASE: &str = "agent-vault.db";

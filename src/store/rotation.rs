@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, Transaction};
 
-use super::{Error, Stale, Store, Timestamp, fresh};
+use super::{Error, Stale, Store, Timestamp, Warrant, fresh, warrant};
 use crate::secret::Secret;
 
 /// An agent's token as its list shows it: never its value.
@@ -55,8 +55,15 @@ impl Store {
     /// Gives the agent a new token. Without a grace the old ones and what was minted from it end at once
     /// (design 7); with one they end when it is over, or earlier if they would have. A revoked agent is
     /// active again.
-    pub fn rotate_agent(&self, id: &str, grace: Option<Duration>, now: Timestamp) -> Result<Rotated, Error> {
+    pub fn rotate_agent(
+        &self,
+        id: &str,
+        grace: Option<Duration>,
+        warrant: Option<&Warrant>,
+        now: Timestamp,
+    ) -> Result<Rotated, Error> {
         self.change(Stale::Tokens, |transaction| {
+            warrant::check(warrant, transaction, now)?;
             match grace {
                 None => end_tokens(transaction, id)?,
                 Some(grace) => limit_tokens(transaction, id, now, now.plus(grace))?,
@@ -146,8 +153,13 @@ mod tests {
         let (_dir, store) = scratch();
         let start = Timestamp::now();
         let vaults = [(DEFAULT_ID.to_owned(), Role::Member)];
-        let new =
-            NewAgent { name: "bot", role: InstanceRole::NoAccess, created_by: &maker(), vaults: &vaults };
+        let new = NewAgent {
+            name: "bot",
+            role: InstanceRole::NoAccess,
+            created_by: &maker(),
+            vaults: &vaults,
+            warrant: None,
+        };
         let first = store.create_agent(&new, start).unwrap().unwrap();
         let id = store.agent("bot", start).unwrap().unwrap().id;
         let agent = ActorRef { kind: ActorKind::Agent, id: id.clone() };
@@ -156,11 +168,12 @@ mod tests {
             label: None,
             created_by: Some(&agent),
             life: Duration::from_secs(3600),
+            warrant: None,
         };
         let minted = store.mint(&mint, start).unwrap().token;
         assert!(is_live(&store, &first, start) && is_live(&store, &minted, start));
         let rotate = |grace: Option<u64>, now| {
-            let rotated = store.rotate_agent(&id, grace.map(Duration::from_secs), now).unwrap();
+            let rotated = store.rotate_agent(&id, grace.map(Duration::from_secs), None, now).unwrap();
             (rotated.token, rotated.old_tokens_valid_until)
         };
         let (second, until) = rotate(Some(600), start);

@@ -8,7 +8,7 @@ use super::accounts::InstanceRole;
 use super::grants::{ActorKind, ActorRef};
 use super::logins::NewToken;
 use super::uses::NOTE_EVERY;
-use super::{Error, Stale, Store, Timestamp, fresh};
+use super::{Error, Stale, Store, Timestamp, Warrant, fresh, warrant};
 use crate::secret::Secret;
 use crate::vault::scope::Role;
 
@@ -46,6 +46,8 @@ pub struct Mint<'a> {
     pub label: Option<&'a str>,
     pub created_by: Option<&'a ActorRef>,
     pub life: Duration,
+    /// Whose word it is on; `None` for the operator's own.
+    pub warrant: Option<&'a Warrant>,
 }
 
 /// A token's row, joined with whom it stands for.
@@ -146,6 +148,7 @@ impl Store {
         let token = fresh::token(fresh::TokenKind::Session)?;
         let expires_at = now.plus(mint.life);
         self.change(Stale::Nothing, |transaction| {
+            warrant::check(mint.warrant, transaction, now)?;
             transaction.execute(
                 "INSERT INTO sessions (id, public_id, vault_id, vault_role, label, created_by_actor_id,
                      created_by_actor_type, expires_at, created_at)

@@ -98,7 +98,13 @@ mod tests {
     fn agent(store: &Store, now: Timestamp) -> Secret {
         let maker = ActorRef { kind: ActorKind::User, id: "maker".to_owned() };
         let vaults = [(DEFAULT_ID.to_owned(), Role::Proxy)];
-        let new = NewAgent { name: "bot", role: InstanceRole::NoAccess, created_by: &maker, vaults: &vaults };
+        let new = NewAgent {
+            name: "bot",
+            role: InstanceRole::NoAccess,
+            created_by: &maker,
+            vaults: &vaults,
+            warrant: None,
+        };
         store.create_agent(&new, now).unwrap().unwrap()
     }
 

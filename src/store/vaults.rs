@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, Transaction};
 
 use super::grants::{self, ActorRef};
-use super::{Error, Stale, Store, Timestamp, fresh, is_duplicate};
+use super::{Error, Stale, Store, Timestamp, Warrant, fresh, is_duplicate, warrant};
 use crate::vault::UnmatchedPolicy;
 use crate::vault::scope::Role;
 use crate::vault::service::{Service, list};
@@ -23,8 +23,15 @@ pub struct Vault {
 
 impl Store {
     /// Makes a vault whose creator is its admin; `None` when the name is taken.
-    pub fn create_vault(&self, name: &str, by: &ActorRef, now: Timestamp) -> Result<Option<Vault>, Error> {
+    pub fn create_vault(
+        &self,
+        name: &str,
+        by: &ActorRef,
+        warrant: Option<&Warrant>,
+        now: Timestamp,
+    ) -> Result<Option<Vault>, Error> {
         self.change(Stale::Tokens, |transaction| {
+            warrant::check(warrant, transaction, now)?;
             let vault = Vault { id: fresh::uuid()?, name: name.to_owned(), created_at: now };
             let inserted = transaction.execute(
                 "INSERT INTO vaults (id, name, created_at, updated_at) VALUES (?1, ?2, ?3, ?3)",

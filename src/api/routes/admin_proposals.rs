@@ -80,10 +80,12 @@ pub(super) fn approve(call: &Call<'_>, who: &Who) -> Reply {
     for (key, value) in &given {
         check_value(key, value.expose())?;
     }
-    let refusal = match call.store().approve_proposal(&inside.vault.id, id, &given, call.now)? {
-        Ok(()) => return Ok(decided(id, Status::Applied)),
-        Err(refusal) => refusal,
-    };
+    let warrant = inside.warrant(call);
+    let refusal =
+        match call.store().approve_proposal(&inside.vault.id, id, &given, warrant.as_ref(), call.now)? {
+            Ok(()) => return Ok(decided(id, Status::Applied)),
+            Err(refusal) => refusal,
+        };
     Err(match refusal {
         NotApproved::Unknown => unknown(id, &inside),
         NotApproved::NotPending(status) => already(id, status),

@@ -58,7 +58,9 @@ pub(super) fn create(call: &Call<'_>, actor: &Actor) -> Reply {
         shown.push(json!({"vault_name": vault.name, "vault_role": role.as_str()}));
         grants.push((vault.id, role));
     }
-    let new = NewAgent { name: &name, role, created_by: &actor.actor, vaults: &grants };
+    let warrant = actor.warrant_over(call, grants.iter().map(|(id, _)| id.as_str()));
+    let new =
+        NewAgent { name: &name, role, created_by: &actor.actor, vaults: &grants, warrant: warrant.as_ref() };
     let token = call
         .store()
         .create_agent(&new, call.now)?
@@ -116,7 +118,7 @@ pub(super) fn delete(call: &Call<'_>, actor: &Actor) -> Reply {
 pub(super) fn rotate(call: &Call<'_>, actor: &Actor) -> Reply {
     let agent = find_manageable(call, actor)?;
     let grace = grace(call)?;
-    let rotated = call.store().rotate_agent(&agent.id, grace, call.now)?;
+    let rotated = call.store().rotate_agent(&agent.id, grace, actor.warrant(call).as_ref(), call.now)?;
     let mut body = json!({
         "av_agent_token": rotated.token.expose_str(),
         "name": agent.name,

@@ -42,7 +42,13 @@ pub(super) fn add(call: &Call<'_>, inside: &InVault) -> Reply {
     if !agent.is_active {
         return Err(Refusal::error(409, &format!("Agent {:?} is revoked", agent.name)));
     }
-    if !call.store().add_member(&actor_of(&agent), &inside.vault.id, role, call.now)? {
+    if !call.store().add_member(
+        &actor_of(&agent),
+        &inside.vault.id,
+        role,
+        inside.warrant(call).as_ref(),
+        call.now,
+    )? {
         return Err(Refusal::error(409, &format!("Agent {:?} is already in this vault", agent.name)));
     }
     let text = format!("Agent {:?} added to vault {:?} as {}", agent.name, inside.vault.name, role.as_str());

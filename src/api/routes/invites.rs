@@ -16,7 +16,7 @@ use super::{members, users};
 use crate::http1::respond::Answer;
 use crate::secret::Secret;
 use crate::store::accounts::InstanceRole;
-use crate::store::invites::{self, Acceptance, Hurdle, Invite, InviteVault, NewInvite, Status};
+use crate::store::invites::{Acceptance, Hurdle, Invite, InviteVault, NewInvite, Status};
 use crate::store::logins::NewToken;
 use crate::store::settings::Admission;
 use crate::vault::scope::Role;
@@ -51,7 +51,14 @@ pub(super) fn create(call: &Call<'_>, actor: &Actor) -> Reply {
         return Err(stopped_by(hurdle, &email, &admission));
     }
     let vaults = find_vaults(call, actor, wanted)?;
-    let new = NewInvite { email: &email, role, created_by: &actor.actor.id, vaults: &vaults };
+    let warrant = actor.warrant_over(call, vaults.iter().map(|vault| vault.id.as_str()));
+    let new = NewInvite {
+        email: &email,
+        role,
+        created_by: &actor.actor.id,
+        vaults: &vaults,
+        warrant: warrant.as_ref(),
+    };
     let link = call
         .store()
         .create_invite(&new, &admission, call.now)?
@@ -153,7 +160,7 @@ pub(super) fn reissue(call: &Call<'_>, actor: &Actor) -> Reply {
     require_owner_for(actor, invite.role)?;
     let link = call
         .store()
-        .reissue_invite(&invite, call.now)?
+        .reissue_invite(&invite, actor.warrant(call).as_ref(), call.now)?
         .ok_or_else(|| Refusal::error(409, &format!("The invite is {}", invite.status.as_str())))?;
     Ok(Answer::json(201, &issued(call, &invite.email, &link)))
 }
@@ -213,7 +220,7 @@ pub(super) fn accept(call: &Call<'_>) -> Reply {
 fn admitted_token(call: &Call<'_>) -> Result<Secret, Refusal> {
     let token = Secret::from(call.param(0));
     auth::admit(call, auth::TOO_MANY)?;
-    call.api.admit_attempt(&format!("link:{}", invites::link_id(&token)), auth::TOO_MANY)?;
+    auth::admit_link(call, &token)?;
     Ok(token)
 }
 

@@ -37,7 +37,13 @@ pub(super) fn add(call: &Call<'_>, inside: &InVault) -> Reply {
     let email = email.ok_or_else(|| Refusal::error(400, "email is required"))?;
     let role = role_or_member(form.role.as_deref())?;
     let person = users::find(call, &email)?;
-    if !call.store().add_member(&actor_of(&person), &inside.vault.id, role, call.now)? {
+    if !call.store().add_member(
+        &actor_of(&person),
+        &inside.vault.id,
+        role,
+        inside.warrant(call).as_ref(),
+        call.now,
+    )? {
         return Err(Refusal::error(409, &format!("User {:?} is already in this vault", person.email)));
     }
     Ok(Answer::json(201, &json!({"email": person.email, "role": role.as_str()})))

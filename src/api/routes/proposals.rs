@@ -6,13 +6,13 @@ use super::super::Call;
 use super::super::caller::{self, Who};
 use super::super::refusal::{Refusal, Reply};
 use super::credentials::check_value;
-use super::{discover, services};
+use super::{auth, discover, services};
 use crate::http1::respond::Answer;
 use crate::secret::Secret;
+use crate::store::Timestamp;
 use crate::store::grants::{ActorKind, ActorRef};
 use crate::store::proposals::{Linked, Stored, Submission};
 use crate::store::sessions::Holder;
-use crate::store::{Store, Timestamp};
 use crate::vault::proposal::{Draft, Inventory, Problem, Status};
 use crate::vault::scope::Role;
 
@@ -117,11 +117,10 @@ pub(super) fn wanted_status(call: &Call<'_>) -> Result<Option<Status>, Refusal> 
 
 /// What the holder of an approval link may read. Approving takes a login.
 pub(super) fn approve_details(call: &Call<'_>) -> Reply {
-    let too_many = "Too many requests, try again later";
-    call.api.admit_attempt(&format!("ip:{}", call.client_ip()), too_many)?;
+    auth::admit(call, auth::TOO_MANY)?;
     let token = call.request.query("token").filter(|token| !token.is_empty());
     let token = Secret::from(token.ok_or_else(|| Refusal::error(400, "Missing token"))?);
-    call.api.admit_attempt(&format!("link:{}", Store::link_key(&token)), too_many)?;
+    auth::admit_link(call, &token)?;
     let linked = call.store().linked_proposal(&token)?;
     let linked = linked.ok_or_else(|| Refusal::error(404, "Invalid or expired approval link"))?;
     if call.request.query("id").is_none_or(|id| id != linked.stored.id.to_string()) {

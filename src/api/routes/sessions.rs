@@ -42,11 +42,13 @@ pub(super) fn mint(call: &Call<'_>, who: &Who) -> Reply {
         return Err(Refusal::error(400, "label must be at most 100 characters"));
     }
     let inside = who.clone().enter_named(call, Some(&name), Role::Member)?;
+    let warrant = inside.warrant(call);
     let mint = Mint {
         vault_id: &inside.vault.id,
         label: Some(label.as_str()).filter(|label| !label.is_empty()),
         created_by: inside.actor.as_ref(),
         life: Duration::from_secs(ttl.unsigned_abs()),
+        warrant: warrant.as_ref(),
     };
     let minted = call.store().mint(&mint, call.now)?;
     let body = json!({

@@ -36,7 +36,10 @@ impl Name {
 pub(super) fn create(call: &Call<'_>, actor: &Actor) -> Reply {
     let form: Name = call.request.json()?;
     let name = form.checked()?;
-    let vault = call.store().create_vault(&name, &actor.actor, call.now)?.ok_or_else(|| taken(&name))?;
+    let vault = call
+        .store()
+        .create_vault(&name, &actor.actor, actor.warrant(call).as_ref(), call.now)?
+        .ok_or_else(|| taken(&name))?;
     let body = json!({"id": vault.id, "name": vault.name, "created_at": vault.created_at.rfc3339()});
     Ok(Answer::json(201, &body))
 }
@@ -113,7 +116,13 @@ pub(super) fn rename(call: &Call<'_>, actor: &Actor) -> Reply {
 /// An owner becomes admin of a vault, one nobody looks after any more for instance.
 pub(super) fn join(call: &Call<'_>, actor: &Actor) -> Reply {
     let vault = find(call)?;
-    if !call.store().add_member(&actor.actor, &vault.id, Role::Admin, call.now)? {
+    if !call.store().add_member(
+        &actor.actor,
+        &vault.id,
+        Role::Admin,
+        actor.warrant(call).as_ref(),
+        call.now,
+    )? {
         return Err(Refusal::error(409, "You are already a member of this vault"));
     }
     Ok(Answer::json(200, &json!({"vault": vault.name, "role": Role::Admin.as_str(), "joined": true})))

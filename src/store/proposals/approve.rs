@@ -12,7 +12,7 @@ use crate::secret::Secret;
 use crate::store::oauth::{Config, Edit, MANUAL, Place};
 use crate::store::seal::Sealed;
 use crate::store::vaults::{read_services, write_services};
-use crate::store::{Error, Stale, Store, Timestamp, credentials};
+use crate::store::{Error, Stale, Store, Timestamp, Warrant, credentials, warrant};
 use crate::vault::proposal::{self, Conflict, Filling, OauthClient};
 
 /// Why a proposal was not applied. Nothing has changed.
@@ -34,9 +34,11 @@ impl Store {
         vault_id: &str,
         id: u32,
         given: &BTreeMap<String, Secret>,
+        warrant: Option<&Warrant>,
         now: Timestamp,
     ) -> Result<Result<(), NotApproved>, Error> {
         self.change(Stale::Vault(vault_id), |transaction| {
+            warrant::check(warrant, transaction, now)?;
             let stored = match find(transaction, vault_id, id)? {
                 Some(stored) if stored.status == Status::Pending => stored,
                 Some(stored) => return Ok(Err(NotApproved::NotPending(stored.status))),

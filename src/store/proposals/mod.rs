@@ -139,11 +139,6 @@ impl Store {
         })
     }
 
-    /// What an approval link may be counted by without being kept.
-    pub fn link_key(token: &Secret) -> String {
-        fresh::token_id(token)
-    }
-
     /// The proposal an approval link leads to.
     pub fn linked_proposal(&self, token: &Secret) -> Result<Option<Linked>, Error> {
         self.read(|connection| {
@@ -310,7 +305,7 @@ mod tests {
     }
 
     fn approve(store: &Store, id: u32) -> Result<Result<(), NotApproved>, Error> {
-        store.approve_proposal(DEFAULT_ID, id, &BTreeMap::new(), Timestamp::now())
+        store.approve_proposal(DEFAULT_ID, id, &BTreeMap::new(), None, Timestamp::now())
     }
 
     fn values_kept(store: &Store) -> u32 {

@@ -55,4 +55,16 @@ fn a_forwarded_address_counts_only_from_a_trusted_proxy() {
     }
     assert_eq!(attempt(&trusting, "10.0.0.1"), 429);
     assert_eq!(attempt(&trusting, "10.0.0.1, 10.0.0.2"), 400);
+
+    // A proxy may add a field of its own after what the client made up.
+    let fields = [("X-Forwarded-For", "9.9.9.9"), ("X-Forwarded-For", "10.0.0.1")];
+    let forged = trusting.nobody().call("POST", "/v1/auth/login", &fields, Some("{}".to_owned()));
+    assert_eq!(forged.status, 429);
+
+    // Whoever has one IPv6 address has all of its network.
+    for number in 0..50 {
+        assert_eq!(attempt(&trusting, &format!("2001:db8:0:1::{number:x}")), 400);
+    }
+    assert_eq!(attempt(&trusting, "2001:db8:0:1:ffff::1"), 429);
+    assert_eq!(attempt(&trusting, "2001:db8:0:2::1"), 400);
 }

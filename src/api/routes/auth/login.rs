@@ -36,11 +36,10 @@ pub(in super::super) fn login(call: &Call<'_>) -> Reply {
         Some(user) => user.password.matches(&password),
         None => password::spend_a_check(&password).map(|()| false),
     })?;
-    let user = user
-        .filter(|user| is_right && user.is_active)
-        .ok_or_else(|| Refusal::error(401, "Invalid email or password"))?;
+    let refused = || Refusal::error(401, "Invalid email or password");
+    let user = user.filter(|user| is_right && user.is_active).ok_or_else(refused)?;
     let origin = Origin::of(call, form.device_label.as_deref());
-    let login = call.store().create_login(&user.id, origin.device(call), call.now)?;
+    let login = call.store().create_login(&user, origin.device(call), call.now)?.ok_or_else(refused)?;
     let body = json!({"token": text_of(&login), "expires_at": login.expires_at.rfc3339()});
     Ok(cookie::set(call, Answer::json(200, &body), &login))
 }

@@ -8,6 +8,7 @@ pub(super) mod password;
 pub(super) mod register;
 pub(super) mod sessions;
 
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::PoisonError;
 
 use super::super::caller;
@@ -15,6 +16,7 @@ use super::super::refusal::Refusal;
 use super::super::{Api, Call};
 use crate::secret::Secret;
 use crate::store;
+use crate::store::invites;
 use crate::store::logins::{Device, NewToken};
 use crate::store::password::PasswordHash;
 
@@ -28,7 +30,21 @@ pub(super) const TOO_MANY: &str = "Too many requests, try again later";
 
 /// Counts a call against its address; what somebody without a login may do is limited by nothing else.
 pub(super) fn admit(call: &Call<'_>, message: &str) -> Result<(), Refusal> {
-    call.api.admit_attempt(&format!("ip:{}", call.client_ip()), message)
+    call.api.admit_attempt(&format!("ip:{}", neighbourhood(call.client_ip())), message)
+}
+
+/// The same for a link: many parties may have it.
+pub(super) fn admit_link(call: &Call<'_>, token: &Secret) -> Result<(), Refusal> {
+    call.api.admit_attempt(&format!("link:{}", invites::link_id(token)), TOO_MANY)
+}
+
+/// What one party is given by its provider: an IPv4 address, or the 64 bits in front of as many IPv6
+/// addresses as it likes.
+fn neighbourhood(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+    }
 }
 
 /// Where a login that is about to begin comes from.
