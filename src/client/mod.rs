@@ -5,13 +5,14 @@
 //! never prints. A token is a [`Secret`] and leaves it only as the `Authorization` field.
 //! One exchange, redirects included, ends within ten seconds (contract E.1).
 
+mod redirect;
 pub mod route;
 pub mod state;
 
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -27,9 +28,6 @@ const EXCHANGE_LIMIT: Duration = Duration::from_secs(10);
 /// Longest answer that is read. A vault's credentials may be listed with their values, each up to
 /// 1 MiB, so this is far above what a healthy answer needs and still a bound.
 const MAX_BODY_BYTES: u64 = 64 * 1024 * 1024;
-
-/// Redirects followed, as existing clients do; the token goes to the same host name only.
-const MAX_REDIRECTS: u32 = 3;
 
 /// What attributes a call to the command line (contract A.1).
 const CLIENT_FIELD: &str = concat!("cli/", env!("CARGO_PKG_VERSION"));
@@ -53,6 +51,13 @@ pub struct Client {
     token: Option<Secret>,
     vault: Option<String>,
     if_match: Option<String>,
+}
+
+/// What one call asks, and until when.
+struct Asked<'a> {
+    method: &'a str,
+    body: Option<&'a Value>,
+    until: Instant,
 }
 
 /// A successful answer.
@@ -102,9 +107,7 @@ impl Client {
         }
         let mut config = ureq::Agent::config_builder()
             .http_status_as_error(false)
-            .timeout_global(Some(EXCHANGE_LIMIT))
-            .max_redirects(MAX_REDIRECTS)
-            .redirect_auth_headers(ureq::config::RedirectAuthHeaders::SameHost)
+            .max_redirects(0)
             .user_agent(concat!("agent-vault/", env!("CARGO_PKG_VERSION")))
             .proxy(route::proxy_for(&uri, &settings.proxy)?);
         // The roots are only gathered where they are needed: a plain http broker, the usual case in a
@@ -161,13 +164,35 @@ impl Client {
         self.call("DELETE", path, body)
     }
 
-    /// One exchange; anything but a 2xx is [`Error::Status`].
+    /// One exchange; anything but a 2xx is [`Error::Status`]. A redirect is followed where nothing but a
+    /// question is asked, and the token goes no further than the broker's own origin.
     fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Reply, Error> {
-        let mut request = http::Request::builder()
-            .method(method)
-            .uri(format!("{}{path}", self.address))
-            .header("X-AV-Client", CLIENT_FIELD);
-        if let Some(token) = &self.token {
+        let asked = Asked { method, body, until: Instant::now() + EXCHANGE_LIMIT };
+        let first = format!("{}{path}", self.address);
+        let first: http::Uri = self.sendable(first.parse().map_err(http::Error::from))?;
+        let mut place = first.clone();
+        let mut response = self.send(&asked, &place, self.token.as_ref())?;
+        for _ in 0..redirect::MAX_REDIRECTS {
+            // TLS is set up, or not, for the broker's own scheme.
+            let next = redirect::next(&place, response.status(), response.headers())
+                .filter(|next| method == "GET" && next.scheme() == first.scheme());
+            let Some(next) = next else { break };
+            let token = self.token.as_ref().filter(|_| redirect::is_same_origin(&first, &next));
+            response = self.send(&asked, &next, token)?;
+            place = next;
+        }
+        read_reply(response)
+    }
+
+    fn send(
+        &self,
+        asked: &Asked<'_>,
+        place: &http::Uri,
+        token: Option<&Secret>,
+    ) -> Result<http::Response<ureq::Body>, Error> {
+        let mut request =
+            http::Request::builder().method(asked.method).uri(place).header("X-AV-Client", CLIENT_FIELD);
+        if let Some(token) = token {
             request = request.header("Authorization", bearer(token)?);
         }
         if let Some(vault) = &self.vault {
@@ -176,20 +201,24 @@ impl Client {
         if let Some(tag) = &self.if_match {
             request = request.header("If-Match", tag);
         }
-        let outcome = match body {
+        let left = Some(asked.until.saturating_duration_since(Instant::now()));
+        let outcome = match asked.body {
             Some(body) => {
                 let bytes = serde_json::to_vec(body).map_err(Error::Malformed)?;
                 let request = request.header("Content-Type", "application/json").body(bytes);
-                self.agent.run(self.agent_request(request)?)
+                let request = self.agent.configure_request(self.sendable(request)?);
+                self.agent.run(request.timeout_global(left).build())
             }
-            None => self.agent.run(self.agent_request(request.body(()))?),
+            None => {
+                let request = self.agent.configure_request(self.sendable(request.body(()))?);
+                self.agent.run(request.timeout_global(left).build())
+            }
         };
-        let response = outcome.map_err(|error| Error::Transport(Cause::from(error)))?;
-        read_reply(response)
+        outcome.map_err(|error| Error::Transport(Cause::from(error)))
     }
 
     /// A request's construction fails only on a path or vault that cannot be sent.
-    fn agent_request<B>(&self, built: http::Result<http::Request<B>>) -> Result<http::Request<B>, Error> {
+    fn sendable<T>(&self, built: http::Result<T>) -> Result<T, Error> {
         built.map_err(|error| Error::Settings(format!("request to {}: {error}", self.address)))
     }
 }
@@ -384,6 +413,51 @@ mod tests {
         );
         assert_eq!(error("<html>"), "server returned status 403");
         assert_eq!(error(r#"{"error":true}"#), "server returned status 403");
+    }
+
+    /// Another port of the broker's host is not the broker.
+    #[test]
+    fn a_redirect_takes_the_token_to_the_brokers_own_origin_only() {
+        use std::io::{Read as _, Write as _};
+        let answering = |answers: Vec<String>| {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = format!("http://{}", listener.local_addr().unwrap());
+            let heads = std::thread::Builder::new().spawn(move || {
+                let mut heads = Vec::new();
+                for answer in answers {
+                    let mut stream = listener.accept().unwrap().0;
+                    let mut head = Vec::new();
+                    while !head.ends_with(b"\r\n\r\n") {
+                        let mut byte = [0];
+                        stream.read_exact(&mut byte).unwrap();
+                        head.push(byte[0]);
+                    }
+                    write!(stream, "HTTP/1.1 {answer}Connection: close\r\nContent-Length: 0\r\n\r\n")
+                        .unwrap();
+                    heads.push(String::from_utf8(head).unwrap().to_ascii_lowercase());
+                }
+                heads
+            });
+            (address, heads.unwrap())
+        };
+        let (elsewhere, asked_elsewhere) = answering(vec!["200 OK\r\n".to_owned()]);
+        let found = |place: &str| format!("307 Elsewhere\r\nLocation: {place}\r\n");
+        let (address, asked) =
+            answering(vec![found("/there"), found(&format!("{elsewhere}/x")), found("/y")]);
+        let client = Client::new(&Settings { address: &address, ..Settings::default() }).unwrap();
+        let client = client.with_token("av_sess_token".into());
+        assert_eq!(client.get("/here").unwrap().status(), 200);
+        // What changes something goes where it was sent and nowhere else.
+        let refusal = client.post("/here", &Value::Null).unwrap_err();
+        assert_eq!(refusal.status(), Some(307));
+        let tokens = |heads: &[String]| -> Vec<bool> {
+            heads.iter().map(|head| head.contains("\r\nauthorization: bearer av_sess_token\r\n")).collect()
+        };
+        let (asked, asked_elsewhere) = (asked.join().unwrap(), asked_elsewhere.join().unwrap());
+        assert_eq!(tokens(&asked), [true, true, true]);
+        assert!(asked[1].starts_with("get /there "), "{asked:?}");
+        assert_eq!(tokens(&asked_elsewhere), [false]);
+        assert!(asked_elsewhere[0].starts_with("get /x "), "{asked_elsewhere:?}");
     }
 
     #[test]
