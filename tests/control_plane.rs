@@ -54,7 +54,7 @@ const INDEX: &str = "
 42 tests/api/credentials.rs#values_are_shown_to_members_only
 44 tests/api/credentials.rs#values_come_back_as_they_were_and_lie_nowhere_in_the_clear
 45 tests/api/credentials.rs#values_come_back_as_they_were_and_lie_nowhere_in_the_clear tests/oauth.rs#tokens_are_tried_stored_sealed_and_shown_as_bullets tests/api/proposals/made.rs#case_68_numbers_count_up_within_a_vault_and_no_read_shows_a_value
-46 tests/oauth.rs#tokens_are_tried_stored_sealed_and_shown_as_bullets
+46 tests/oauth.rs#a_secret_stays_with_the_endpoint_it_was_stored_for
 47 tests/api/discovery.rs#a_token_sees_services_and_keys_of_its_vault
 48 tests/contract/matching.rs#case_080_a_stored_service_without_a_name_gets_one
 49 tests/api/discovery.rs#a_login_has_no_vault_and_an_agent_names_one

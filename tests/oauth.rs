@@ -146,6 +146,47 @@ fn exchange(place: &str, request: &str) -> (String, String) {
 }
 
 #[test]
+fn a_secret_stays_with_the_endpoint_it_was_stored_for() {
+    // control plane, 46
+    let scene = Scene::open(&[]);
+    scene.connect_for("TOKEN", "access", 3600);
+    let (here, there) = (scene.token_url(), scene.origin.url(PROVIDER, "/other"));
+    let connect = |token_url: &str| {
+        let form = json!({"key": "TOKEN", "authorization_url": "https://id.example.test/consent",
+            "token_url": token_url, "client_id": "the-client", "client_secret": BULLETS});
+        assert_eq!(scene.api("POST", "/v1/credentials/oauth/connect", &form).0, 200);
+        scene.entry("TOKEN")
+    };
+    let paste = |token_url: &str| {
+        let form = json!({"key": "TOKEN", "refresh_token": "pasted", "token_url": token_url,
+            "client_secret": BULLETS});
+        scene.api("POST", "/v1/credentials/oauth/tokens", &form).0
+    };
+    let last_sent = |path: &str| {
+        let requests = scene.origin.requests();
+        let last = requests.into_iter().rfind(|request| request.target == path).expect("a token call");
+        String::from_utf8(last.body).unwrap()
+    };
+
+    assert_eq!(connect(&here)["client_secret"], BULLETS);
+    assert_eq!(paste(&here), 200);
+    assert!(last_sent("/token").contains("client_secret=client-s3cret"));
+    // Another endpoint does not see it, not even in a try that fails and changes nothing …
+    assert_eq!(paste(&there), 400);
+    let tried = last_sent("/other");
+    assert!(tried.contains("refresh_token=pasted") && !tried.contains("client-s3cret"), "{tried}");
+    assert_eq!(scene.entry("TOKEN")["client_secret"], BULLETS);
+    // … and once it is the credential's own, nothing is left to come back to.
+    for token_url in [&there, &here] {
+        let entry = connect(token_url);
+        assert!(entry["client_secret"].is_null() && entry["refresh_token"].is_null(), "{entry}");
+    }
+    assert_eq!(paste(&here), 200);
+    let sent = last_sent("/token");
+    assert!(sent.contains("refresh_token=pasted") && !sent.contains("client-s3cret"), "{sent}");
+}
+
+#[test]
 fn tokens_are_tried_stored_sealed_and_shown_as_bullets() {
     let scene = Scene::open(&[]);
     let form = |more: Value| {

@@ -4,9 +4,12 @@
 //! body becomes a tree first, and the form is filled from the tree by a deserializer of our own: what is
 //! wrong is named by its path and by what it must be, never by what it was. A key that is given twice is
 //! refused, since two readers could take two different values for it; keys nobody asks for do not matter.
+//!
+//! A body may hold a password, so the tree is wiped: a text that a form asks for moves into it, as a
+//! [`crate::secret::Secret`] where it is one, and every other is overwritten before it is freed.
 
 use std::cell::Cell;
-use std::fmt;
+use std::{fmt, mem};
 
 use serde::de::value::StringDeserializer;
 use serde::de::{
@@ -15,6 +18,7 @@ use serde::de::{
 };
 use serde::forward_to_deserialize_any;
 use serde_json::{Map, Value};
+use zeroize::Zeroize as _;
 
 /// Longest path that is shown; keys come from the client.
 const MAX_PATH_CHARS: usize = 100;
@@ -49,13 +53,13 @@ pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Flaw> {
     }
     let repeated = Cell::new(None);
     let mut json = serde_json::Deserializer::from_slice(body);
-    let tree = Tree(&repeated).deserialize(&mut json).and_then(|tree| json.end().map(|()| tree));
+    let tree = Tree(&repeated).deserialize(&mut json).map(Node).and_then(|tree| json.end().map(|()| tree));
     match (tree, repeated.take()) {
         (_, Some(key)) => {
             Err(Flaw::Field(Wrong { path: vec![Step::Key(key)], is: "is given more than once" }))
         }
         (Err(_), None) => Err(Flaw::NotAnObject),
-        (Ok(tree), None) => T::deserialize(Node(tree)).map_err(Flaw::Field),
+        (Ok(tree), None) => T::deserialize(tree).map_err(Flaw::Field),
     }
 }
 
@@ -182,6 +186,22 @@ impl<'de> Visitor<'de> for Tree<'_> {
 /// A value a form is filled from.
 struct Node(Value);
 
+impl Drop for Node {
+    fn drop(&mut self) {
+        wipe(&mut self.0);
+    }
+}
+
+/// Overwrites every text in a tree.
+fn wipe(value: &mut Value) {
+    match value {
+        Value::String(text) => text.zeroize(),
+        Value::Array(items) => items.iter_mut().for_each(wipe),
+        Value::Object(object) => object.values_mut().for_each(wipe),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
 /// Number types differ only in what they hold, which their visitor checks.
 macro_rules! whole_numbers {
     ($($method:ident)*) => {$(
@@ -197,8 +217,8 @@ macro_rules! whole_numbers {
 impl<'de> Deserializer<'de> for Node {
     type Error = Wrong;
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
-        match self.0 {
+    fn deserialize_any<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Wrong> {
+        match mem::take(&mut self.0) {
             Value::Null => visitor.visit_unit(),
             Value::Bool(value) => visitor.visit_bool(value),
             Value::Number(number) => match (number.as_u64(), number.as_i64()) {
@@ -279,10 +299,15 @@ impl<'de> Deserializer<'de> for Node {
         _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Wrong> {
-        match self.0 {
-            Value::String(name) => visitor.visit_enum(name.into_deserializer()),
+        match &self.0 {
+            Value::String(name) => visitor.visit_enum(name.clone().into_deserializer()),
             _ => Err(Wrong::new("must be a string")),
         }
+    }
+
+    /// What nobody asks for is wiped here and now.
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        visitor.visit_unit()
     }
 
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
@@ -290,11 +315,17 @@ impl<'de> Deserializer<'de> for Node {
     }
 
     forward_to_deserialize_any! {
-        f32 char bytes byte_buf unit unit_struct tuple tuple_struct identifier ignored_any
+        f32 char bytes byte_buf unit unit_struct tuple tuple_struct identifier
     }
 }
 
 struct Items(std::iter::Enumerate<std::vec::IntoIter<Value>>);
+
+impl Drop for Items {
+    fn drop(&mut self) {
+        self.0.by_ref().for_each(|(_, item)| drop(Node(item)));
+    }
+}
 
 impl<'de> SeqAccess<'de> for Items {
     type Error = Wrong;
@@ -308,7 +339,13 @@ impl<'de> SeqAccess<'de> for Items {
 struct Entries {
     rest: serde_json::map::IntoIter,
     /// The entry whose key has been given out.
-    held: Option<(String, Value)>,
+    held: Option<(String, Node)>,
+}
+
+impl Drop for Entries {
+    fn drop(&mut self) {
+        self.rest.by_ref().for_each(|(_, value)| drop(Node(value)));
+    }
 }
 
 impl<'de> MapAccess<'de> for Entries {
@@ -317,13 +354,13 @@ impl<'de> MapAccess<'de> for Entries {
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Wrong> {
         let Some((key, value)) = self.rest.next() else { return Ok(None) };
         let name: StringDeserializer<Wrong> = key.clone().into_deserializer();
-        self.held = Some((key, value));
+        self.held = Some((key, Node(value)));
         seed.deserialize(name).map(Some)
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Wrong> {
-        let (key, value) = self.held.take().unwrap_or_default();
-        seed.deserialize(Node(value)).map_err(|wrong| wrong.under(Step::Key(key)))
+        let (key, value) = self.held.take().unwrap_or_else(|| (String::new(), Node(Value::Null)));
+        seed.deserialize(value).map_err(|wrong| wrong.under(Step::Key(key)))
     }
 }
 
@@ -402,6 +439,14 @@ mod tests {
         ] {
             assert_eq!(flaw(body), expected, "{body}");
         }
+    }
+
+    #[test]
+    fn no_text_of_a_tree_outlives_it() {
+        let mut tree =
+            serde_json::json!({"password": "hunter2", "all": ["hunter2", {"K": "hunter2"}], "n": 1});
+        wipe(&mut tree);
+        assert_eq!(tree, serde_json::json!({"password": "", "all": ["", {"K": ""}], "n": 1}));
     }
 
     #[test]

@@ -88,7 +88,7 @@ impl Store {
     }
 }
 
-fn set_password(
+pub(super) fn set_password(
     transaction: &Transaction<'_>,
     user: &str,
     password: &PasswordHash,

@@ -63,6 +63,34 @@ fn an_invite_is_taken_up_once() {
     }
 }
 
+/// Somebody signs up with an address that is not theirs and waits for its owner to be given something.
+#[test]
+fn an_account_that_nobody_proved_goes_to_whoever_has_the_link() {
+    let site = Site::start();
+    let owner = site.owner();
+    let login = |password: &str| {
+        site.nobody().post("/v1/auth/login", &json!({"email": GUEST, "password": password})).status
+    };
+    let squat = json!({"email": GUEST, "password": "the stranger's"});
+    site.nobody().post("/v1/auth/register", &squat).expect(201);
+    let vaults = json!([{"vault_name": "default"}]);
+    let made = invite(&owner, &json!({"email": GUEST, "role": "no-access", "vaults": vaults}));
+    let token = token_in(&made);
+    let details = site.nobody().get(&path(token, "/details")).expect(200).json();
+    assert_eq!(details["needs_account"], json!(true));
+    let without = site.nobody().post(&path(token, "/accept"), &json!({}));
+    assert_eq!(without.refusal(), refused(400, "Password must be at least 8 characters"));
+    accept(&site, token).expect(200);
+
+    assert_eq!((login("the stranger's"), login(PASSWORD)), (401, 200));
+    let verify = json!({"email": GUEST, "code": "000000"});
+    assert_eq!(site.nobody().post("/v1/auth/verify", &verify).status, 409, "the stranger's code is void");
+    let shown = owner.get("/v1/admin/users/guest%40example.test").expect(200).json();
+    assert_eq!((text(&shown, "role"), &shown["vaults"]), ("no-access", &json!(["default"])));
+    let again = owner.post("/v1/users/invites", &json!({"email": GUEST}));
+    assert_eq!(again.status, 409, "a proved account stays as it is");
+}
+
 #[test]
 fn of_concurrent_acceptances_one_succeeds() {
     // 96
@@ -232,19 +260,18 @@ fn an_account_that_is_there_gets_the_vaults_and_nothing_else() {
     let owner = site.owner();
     let vaults = json!([{"vault_name": "default", "vault_role": "admin"}]);
     let made = invite(&owner, &json!({"email": GUEST, "role": "owner", "vaults": vaults}));
-    // The address signs up by itself before it takes the invite up.
+    // The address signs up by itself, and proves that it is theirs, before it takes the invite up.
     let form = json!({"email": GUEST, "password": PASSWORD});
     site.nobody().post("/v1/auth/register", &form).expect(201);
+    let code = site.process.line_after(&format!("Verification code for {GUEST}: "));
+    site.nobody().post("/v1/auth/verify", &json!({"email": GUEST, "code": code})).expect(200);
     let details = site.nobody().get(&path(token_in(&made), "/details")).expect(200).json();
     assert_eq!(details["needs_account"], json!(false));
     let other = json!({"password": "not the account's"});
     let accepted = site.nobody().post(&path(token_in(&made), "/accept"), &other).expect(200).json();
     assert_eq!(text(&accepted, "message"), "Invite accepted.");
 
-    // The account still waits for its code, and has the role and the password it had.
-    site.nobody().post("/v1/auth/login", &form).expect(401);
-    let code = site.process.line_after(&format!("Verification code for {GUEST}: "));
-    site.nobody().post("/v1/auth/verify", &json!({"email": GUEST, "code": code})).expect(200);
+    // The account has the role and the password it had.
     let login = site.nobody().post("/v1/auth/login", &form).expect(200).json();
     let guest = site.with_token(text(&login, "token"));
     let own = guest.get("/v1/admin/users/me").expect(200).json();

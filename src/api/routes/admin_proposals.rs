@@ -64,17 +64,12 @@ fn summary(stored: &Stored) -> Map<String, Value> {
 #[derive(Deserialize)]
 struct Approval {
     vault: Option<String>,
-    credentials: Option<BTreeMap<String, String>>,
+    credentials: Option<BTreeMap<String, Secret>>,
 }
 
 pub(super) fn approve(call: &Call<'_>, who: &Who) -> Reply {
     let form: Approval = call.request.json()?;
-    let given: BTreeMap<String, Secret> = form
-        .credentials
-        .unwrap_or_default()
-        .into_iter()
-        .map(|(key, value)| (key, Secret::from(value)))
-        .collect();
+    let given = form.credentials.unwrap_or_default();
     let inside = enter_to_decide(call, who, form.vault)?;
     let id = number(call)?;
     for (key, value) in &given {

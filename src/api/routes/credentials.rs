@@ -66,18 +66,13 @@ fn entry(
 #[derive(Deserialize)]
 struct Values {
     vault: Option<String>,
-    credentials: Option<BTreeMap<String, String>>,
+    credentials: Option<BTreeMap<String, Secret>>,
 }
 
 /// Stores values; every key and value is checked before anything is written.
 pub(super) fn set(call: &Call<'_>, who: &Who) -> Reply {
     let form: Values = call.request.json()?;
-    let values: BTreeMap<String, Secret> = form
-        .credentials
-        .unwrap_or_default()
-        .into_iter()
-        .map(|(key, value)| (key, Secret::from(value)))
-        .collect();
+    let values = form.credentials.unwrap_or_default();
     if values.is_empty() {
         return Err(Refusal::error(400, "Credentials map is required"));
     }

@@ -178,14 +178,14 @@ pub(super) fn details(call: &Call<'_>) -> Reply {
         "email": invite.email,
         "role": invite.role.as_str(),
         "vaults": vaults_json(&invite.vaults),
-        "needs_account": call.store().person_by_email(&invite.email)?.is_none(),
+        "needs_account": call.store().needs_account(&invite.email)?,
     });
     Ok(Answer::json(200, &body))
 }
 
 #[derive(Default, Deserialize)]
 struct AcceptForm {
-    password: Option<String>,
+    password: Option<Secret>,
 }
 
 /// Takes an invite up; the password is for the account it makes, if there is none yet.
@@ -201,8 +201,7 @@ pub(super) fn accept(call: &Call<'_>) -> Reply {
     if !admission.allows(&invite.email) {
         return Err(wrong_domain(&admission));
     }
-    let needs_account = call.store().person_by_email(&invite.email)?.is_none();
-    let hash = match needs_account {
+    let hash = match call.store().needs_account(&invite.email)? {
         true => Some(auth::hash(call.api, &auth::chosen_password(form.password)?)?),
         false => None,
     };

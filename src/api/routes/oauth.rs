@@ -26,13 +26,13 @@ struct Form {
     authorization_url: Option<String>,
     token_url: Option<String>,
     client_id: Option<String>,
-    client_secret: Option<String>,
+    client_secret: Option<Secret>,
     scopes: Option<String>,
     scope_separator: Option<String>,
     disable_pkce: Option<bool>,
     token_auth_method: Option<String>,
-    access_token: Option<String>,
-    refresh_token: Option<String>,
+    access_token: Option<Secret>,
+    refresh_token: Option<Secret>,
 }
 
 impl Form {
@@ -42,7 +42,7 @@ impl Form {
         check_key(&key)?;
         let secrets = [&form.access_token, &form.refresh_token, &form.client_secret];
         for secret in secrets.into_iter().flatten() {
-            check_value(&key, secret.as_bytes())?;
+            check_value(&key, secret.expose())?;
         }
         let inside = who.clone().enter_named(call, form.vault.as_deref(), Role::Member)?;
         Ok((form, inside, key))
@@ -57,11 +57,11 @@ impl Form {
 }
 
 /// What a form says about a secret: nothing, that it stays, or a new one.
-fn edit(text: Option<&str>, absent: Edit) -> Edit {
-    match given(text) {
+fn edit(secret: Option<&Secret>, absent: Edit) -> Edit {
+    match secret.filter(|secret| !secret.is_empty()) {
         None => absent,
-        Some(BULLETS) => Edit::Keep,
-        Some(secret) => Edit::Set(Secret::from(secret)),
+        Some(secret) if secret.expose() == BULLETS.as_bytes() => Edit::Keep,
+        Some(secret) => Edit::Set(secret.clone()),
     }
 }
 
@@ -99,7 +99,7 @@ pub(super) fn connect(call: &Call<'_>, who: &Who) -> Reply {
         disable_pkce: form.disable_pkce.unwrap_or(false),
         client_auth: form.client_auth()?.unwrap_or_default(),
     };
-    let secret = edit(form.client_secret.as_deref(), Edit::Clear);
+    let secret = edit(form.client_secret.as_ref(), Edit::Clear);
     let redirect_uri = format!("{}/v1/oauth/callback", call.api.settings.base_url);
     let place = (inside.vault.id.as_str(), key.as_str());
     let consent = call.store().begin_consent(place, &config, secret, &redirect_uri, call.now)?;
@@ -119,7 +119,7 @@ pub(super) fn connect(call: &Call<'_>, who: &Who) -> Reply {
 /// Stores pasted tokens. A new refresh token is tried before anything is stored.
 pub(super) fn tokens(call: &Call<'_>, who: &Who) -> Reply {
     let (form, inside, key) = Form::read(call, who)?;
-    let new = |text: &Option<String>| match edit(text.as_deref(), Edit::Keep) {
+    let new = |secret: &Option<Secret>| match edit(secret.as_ref(), Edit::Keep) {
         Edit::Set(secret) => Some(secret),
         Edit::Keep | Edit::Clear => None,
     };
@@ -130,7 +130,7 @@ pub(super) fn tokens(call: &Call<'_>, who: &Who) -> Reply {
     let store = call.store();
     let stored = store.oauth_record(&inside.vault.id, &key)?.map(|record| record.config);
     let config = pasted_config(&form, stored.as_ref())?;
-    let client_secret = edit(form.client_secret.as_deref(), Edit::Keep);
+    let client_secret = edit(form.client_secret.as_ref(), Edit::Keep);
     let mut tokens = NewTokens {
         config: &config,
         client_secret,

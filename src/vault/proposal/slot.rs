@@ -1,6 +1,6 @@
 //! One credential a proposal fills or removes.
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::text;
@@ -58,7 +58,6 @@ pub(super) struct Draft {
     description: Option<String>,
     obtain: Option<String>,
     obtain_instructions: Option<String>,
-    #[serde(deserialize_with = "secret")]
     value: Option<Secret>,
     /// Ours, in what is stored; from an agent it means nothing.
     has_value: Option<bool>,
@@ -75,11 +74,6 @@ struct OauthDraft {
     scope_separator: Option<String>,
     disable_pkce: Option<bool>,
     token_auth_method: Option<String>,
-}
-
-/// Takes a value straight into a type that is wiped.
-fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
-    Ok(Option::<String>::deserialize(deserializer)?.filter(|value| !value.is_empty()).map(Secret::from))
 }
 
 /// Reads back what [`Slot::to_json`] printed.
@@ -100,12 +94,14 @@ pub(super) fn from_stored(json: &str) -> Result<Vec<Slot>, Invalid> {
 impl Draft {
     /// Checks the slot against the rules of F.3; beside it stands the value it came with.
     pub(super) fn check(self) -> Result<(Slot, Option<Secret>), Invalid> {
+        // An empty value is none.
+        let value = self.value.filter(|value| !value.is_empty());
         let key = self.key.unwrap_or_default();
         if !is_credential_key(&key) {
             return Err(Invalid::new(format!("key {key:?} must be UPPER_SNAKE_CASE (e.g. STRIPE_KEY)")));
         }
         let kind = self.r#type.unwrap_or_default();
-        let has_value = self.value.is_some();
+        let has_value = value.is_some();
         let filling = match (self.action.as_deref(), kind.as_str()) {
             (Some("delete"), _) if has_value => {
                 return Err(Invalid::new("value is not allowed for action delete"));
@@ -139,7 +135,7 @@ impl Draft {
             )?,
             filling,
         };
-        Ok((slot, self.value))
+        Ok((slot, value))
     }
 }
 

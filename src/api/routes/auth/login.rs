@@ -14,7 +14,7 @@ use crate::store::password;
 #[derive(Deserialize)]
 struct Form {
     email: Option<String>,
-    password: Option<String>,
+    password: Option<Secret>,
     device_label: Option<String>,
 }
 
@@ -23,7 +23,7 @@ struct Form {
 pub(in super::super) fn login(call: &Call<'_>) -> Reply {
     let form: Form = call.request.json()?;
     let email = form.email.unwrap_or_default();
-    let password = Secret::from(form.password.unwrap_or_default());
+    let password = form.password.unwrap_or_else(|| Secret::from(""));
     let too_many = "Too many login attempts, try again later";
     admit(call, too_many)?;
     if email.is_empty() || password.is_empty() {

@@ -91,12 +91,10 @@ pub(crate) fn normal_email(text: &str) -> Option<String> {
 }
 
 /// A password somebody chose, long enough.
-pub(super) fn chosen_password(text: Option<String>) -> Result<Secret, Refusal> {
-    let password = Secret::from(text.unwrap_or_default());
-    if password.len() < MIN_PASSWORD_BYTES {
-        return Err(Refusal::error(400, "Password must be at least 8 characters"));
-    }
-    Ok(password)
+pub(super) fn chosen_password(password: Option<Secret>) -> Result<Secret, Refusal> {
+    password
+        .filter(|password| password.len() >= MIN_PASSWORD_BYTES)
+        .ok_or_else(|| Refusal::error(400, "Password must be at least 8 characters"))
 }
 
 pub(super) fn hash(api: &Api, password: &Secret) -> Result<PasswordHash, Refusal> {

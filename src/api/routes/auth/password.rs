@@ -32,8 +32,8 @@ pub(in super::super) fn forgot(call: &Call<'_>) -> Reply {
 #[derive(Deserialize)]
 struct ResetForm {
     email: Option<String>,
-    code: Option<String>,
-    new_password: Option<String>,
+    code: Option<Secret>,
+    new_password: Option<Secret>,
     device_label: Option<String>,
 }
 
@@ -42,8 +42,8 @@ struct ResetForm {
 pub(in super::super) fn reset(call: &Call<'_>) -> Reply {
     admit(call, TOO_MANY)?;
     let form: ResetForm = call.request.json()?;
-    let (email, code) = (form.email.unwrap_or_default(), codes::read(form.code));
-    if email.is_empty() || code.is_empty() || form.new_password.as_ref().is_none_or(String::is_empty) {
+    let (email, code) = (form.email.unwrap_or_default(), codes::read(form.code.as_ref()));
+    if email.is_empty() || code.is_empty() || form.new_password.as_ref().is_none_or(Secret::is_empty) {
         return Err(Refusal::error(400, "Email, code and new password are required"));
     }
     let password = chosen_password(form.new_password)?;
@@ -68,17 +68,15 @@ pub(in super::super) fn reset(call: &Call<'_>) -> Reply {
 
 #[derive(Deserialize)]
 struct ChangeForm {
-    current_password: Option<String>,
-    new_password: Option<String>,
+    current_password: Option<Secret>,
+    new_password: Option<Secret>,
 }
 
 pub(in super::super) fn change(call: &Call<'_>, person: &Person) -> Reply {
     let form: ChangeForm = call.request.json()?;
-    let current = Secret::from(form.current_password.unwrap_or_default());
-    if current.is_empty() {
-        return Err(Refusal::error(400, "Current password is required"));
-    }
-    if form.new_password.as_ref().is_none_or(String::is_empty) {
+    let current = form.current_password.filter(|password| !password.is_empty());
+    let current = current.ok_or_else(|| Refusal::error(400, "Current password is required"))?;
+    if form.new_password.as_ref().is_none_or(Secret::is_empty) {
         return Err(Refusal::error(400, "New password is required"));
     }
     let password = chosen_password(form.new_password)?;

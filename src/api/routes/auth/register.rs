@@ -7,6 +7,7 @@ use super::super::super::Call;
 use super::super::super::refusal::{Refusal, Reply};
 use super::{Origin, TOO_MANY, admit, chosen_password, codes, cookie, hash, normal_email, text_of};
 use crate::http1::respond::Answer;
+use crate::secret::Secret;
 use crate::store::accounts::InstanceRole;
 use crate::store::logins::NewToken;
 use crate::store::password::PasswordHash;
@@ -15,7 +16,7 @@ use crate::store::signup::SignUp;
 #[derive(Deserialize)]
 struct Form {
     email: Option<String>,
-    password: Option<String>,
+    password: Option<Secret>,
     device_label: Option<String>,
 }
 

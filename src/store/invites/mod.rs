@@ -1,18 +1,19 @@
 //! People who were asked to join: a link each, good once and for two days.
 
+mod accept;
+
 use std::time::Duration;
 
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, named_params};
 
-use super::accounts::{self, InstanceRole, NewUser};
-use super::grants::{self, ActorKind, ActorRef};
+use super::accounts::{self, InstanceRole};
 use super::logins::NewToken;
-use super::password::PasswordHash;
 use super::settings::Admission;
 use super::{Error, Stale, Store, Timestamp, Warrant, fresh, warrant};
 use crate::secret::Secret;
 use crate::vault::scope::Role;
+pub use accept::Acceptance;
 
 /// How long a link is good (contract A.12).
 const LIFE: Duration = Duration::from_secs(48 * 3600);
@@ -69,20 +70,6 @@ pub enum Hurdle {
     IsInvited,
     WrongDomain,
     TooManyPending,
-}
-
-/// What came of taking up an invite.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Acceptance {
-    /// There is a new account.
-    Joined,
-    /// An account that was there has the invite's vaults.
-    Granted,
-    /// There is no account yet, and no password for one.
-    PasswordNeeded,
-    /// The invite is not pending any more.
-    Closed(Status),
-    Unknown,
 }
 
 impl Status {
@@ -201,41 +188,6 @@ impl Store {
             insert(transaction, &new, now).map(Some)
         })
     }
-
-    /// Takes an invite up. Of two who try at the same time one succeeds.
-    pub fn accept_invite(
-        &self,
-        token: &Secret,
-        password: Option<&PasswordHash>,
-        now: Timestamp,
-    ) -> Result<Acceptance, Error> {
-        self.change(Stale::Tokens, |transaction| {
-            let Some(invite) = find(transaction, token, now)? else {
-                return Ok(Acceptance::Unknown);
-            };
-            if invite.status != Status::Pending {
-                return Ok(Acceptance::Closed(invite.status));
-            }
-            let (id, acceptance) = match (account_of(transaction, &invite.email)?, password) {
-                (Some(id), _) => (id, Acceptance::Granted),
-                (None, None) => return Ok(Acceptance::PasswordNeeded),
-                (None, Some(password)) => {
-                    let Invite { email, role, .. } = &invite;
-                    let new = NewUser { email, password, role: *role, is_active: true };
-                    (accounts::insert_user(transaction, &new, now)?, Acceptance::Joined)
-                }
-            };
-            let person = ActorRef { kind: ActorKind::User, id };
-            for vault in &invite.vaults {
-                // An invite adds: it takes no role from somebody who has a higher one by now.
-                if grants::read_grant(transaction, &person.id, &vault.id)? < Some(vault.role) {
-                    grants::write_grant(transaction, &person, &vault.id, vault.role, now)?;
-                }
-            }
-            close(transaction, &invite.id, Status::Accepted, now)?;
-            Ok(acceptance)
-        })
-    }
 }
 
 /// What stands for a link's token where the token itself must not be kept.
@@ -249,7 +201,8 @@ fn hurdle(
     admission: &Admission,
     now: Timestamp,
 ) -> Result<Option<Hurdle>, Error> {
-    if account_of(connection, email)?.is_some() {
+    // One that nobody has proved is no obstacle: the link will prove it.
+    if accounts::find(connection, email)?.is_some_and(|user| user.is_active) {
         return Ok(Some(Hurdle::HasAccount));
     }
     let (all, own): (u32, u32) = connection.query_row(
@@ -314,14 +267,6 @@ fn find(connection: &Connection, token: &Secret, now: Timestamp) -> Result<Optio
     invite.map(|invite| with_vaults(connection, invite)).transpose()
 }
 
-fn account_of(connection: &Connection, email: &str) -> Result<Option<String>, Error> {
-    let id = connection
-        .prepare_cached("SELECT id FROM users WHERE email = ?1")?
-        .query_row([email], |row| row.get(0))
-        .optional()?;
-    Ok(id)
-}
-
 fn with_vaults(connection: &Connection, invite: Invite) -> Result<Invite, Error> {
     Ok(Invite { vaults: vaults_of(connection, &invite.id)?, ..invite })
 }
@@ -357,12 +302,13 @@ fn invite_from(row: &Row<'_>, now: Timestamp) -> rusqlite::Result<Invite> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::password::PasswordHash;
     use crate::store::scratch;
     use crate::store::vaults::DEFAULT_ID;
 
-    const EMAIL: &str = "new@x.test";
+    pub(super) const EMAIL: &str = "new@x.test";
 
-    fn invite(store: &Store, now: Timestamp) -> Secret {
+    pub(super) fn invite(store: &Store, now: Timestamp) -> Secret {
         let vault = InviteVault { id: DEFAULT_ID.to_owned(), name: "default".to_owned(), role: Role::Member };
         let new = NewInvite {
             email: EMAIL,
@@ -374,7 +320,7 @@ mod tests {
         store.create_invite(&new, &Admission::default(), now).unwrap().unwrap().token
     }
 
-    fn password() -> PasswordHash {
+    pub(super) fn password() -> PasswordHash {
         PasswordHash::new(&Secret::from("password")).unwrap()
     }
 
@@ -399,19 +345,6 @@ mod tests {
         assert!(store.reissue_invite(&expired, None, late).unwrap().is_none());
         assert!(!store.revoke_invite(&expired.id, late).unwrap());
         assert_eq!(store.accept_invite(&token, Some(&password()), end).unwrap(), Acceptance::Joined);
-    }
-
-    #[test]
-    fn an_invite_takes_no_role_away() {
-        let (_dir, store) = scratch();
-        let now = Timestamp::now();
-        let token = invite(&store, now);
-        // The address got an account in the meantime: the first one, which is admin of `default`.
-        store.create_owner(EMAIL, &password(), now).unwrap();
-        assert_eq!(store.accept_invite(&token, None, now).unwrap(), Acceptance::Granted);
-        let person = store.person_by_email(EMAIL).unwrap().unwrap();
-        assert_eq!(person.role, InstanceRole::Owner);
-        assert_eq!(store.grant(&person.id, DEFAULT_ID).unwrap(), Some(Role::Admin));
     }
 
     #[test]
