@@ -34,6 +34,40 @@ fn a_scratch_image_attaches_the_credential() {
     }
 }
 
+/// As a task definition has it: the rules in one variable, the secret in another, and nothing else. The root is
+/// read-only, the user is nobody, there is no home and no /tmp.
+#[test]
+fn a_scratch_image_needs_no_broker() {
+    let Some(docker) = Docker::new("a_scratch_image_needs_no_broker") else { return };
+    docker.run(&["build", "-t", "agent-vault", "-f", "Dockerfile.scratch", "."]);
+    docker.run(&["build", "-t", "checkout", "checkout"]);
+    let origin = Origin::tls(&[API]);
+    let ca = docker.context.write("origin-ca.pem", origin.ca_pem());
+    let auth = serde_json::json!({"type": "bearer", "token": "API_KEY"});
+    let document = serde_json::json!({
+        "services": [{"name": "the-api", "host": API, "auth": auth}],
+        "upstream_ca": "/origin-ca.pem",
+        "network_allowlist": ["127.0.0.0/8"],
+    });
+    let mut command = docker.command();
+    command.args(["run", "--rm", "--read-only", "--cap-drop", "all"]);
+    command.args(["-v", &format!("{}:/origin-ca.pem:ro", ca.display())]);
+    command.args(["-e", &format!("AGENT_VAULT_CONFIG={document}"), "-e", &format!("API_KEY={SECRET}")]);
+    command.args(["-e", &format!("AGENT_VAULT_HOST_OVERRIDES={API}=127.0.0.1"), "checkout"]);
+    let ended = run(command.args([&origin.url(API, "/v1/charges"), BODY]), b"").expect_success();
+    let request = origin.last();
+    assert_eq!((request.method.as_str(), request.target.as_str()), ("POST", "/v1/charges"));
+    assert_eq!(request.field("authorization"), Some(format!("Bearer {SECRET}").as_str()));
+    assert!(ended.stdout.contains("\nown environ: API_KEY=__api_key__\n"), "{}", ended.stdout);
+    for hidden in [SECRET, "own environ: AGENT_VAULT_CONFIG"] {
+        assert!(!ended.stdout.contains(hidden), "{hidden} is visible:\n{}", ended.stdout);
+    }
+    for file in ["environ", "maps", "mem"] {
+        let closed = format!("pid 1 {file}: closed (permission denied)");
+        assert!(ended.stdout.contains(&closed), "no {closed:?} in:\n{}", ended.stdout);
+    }
+}
+
 /// The same filesystem and the same place as process 1, for machines with no container tool.
 #[test]
 fn a_chroot_with_its_own_process_ids_attaches_the_credential() {

@@ -15,13 +15,14 @@ use support::{
 };
 
 /// Where each block of the README is run. A new block needs a line here, and a test that runs it.
-const RUN_BY: [(&str, &str, &str); 6] = [
+const RUN_BY: [(&str, &str, &str); 7] = [
     ("Try it", "sh", ".ci/run"),
     ("Start a broker", "sh", "tests/docs.rs"),
     ("Set it up", "sh", "tests/docs.rs"),
     ("Run an app", "sh", "tests/docs.rs"),
     ("In a container", "dockerfile", "tests/container.rs"),
     ("In a container", "sh", "tests/container.rs"),
+    ("Without a broker", "sh", "tests/docs.rs"),
 ];
 
 #[test]
@@ -105,6 +106,27 @@ fn a_newcomer_can_follow_the_readme() {
     let app = exchange(&app, "https://api.stripe.com/", &host);
     let ended = run(&mut shell(&home, &app), b"").expect_success();
     assert_eq!(ended.stdout, "origin saw GET /v1/balance\n");
+    assert_eq!(origin.last().field("authorization"), Some(format!("Bearer {SECRET}").as_str()));
+}
+
+#[test]
+fn a_run_without_a_broker_is_as_printed() {
+    if need("a_run_without_a_broker_is_as_printed", "curl", "install curl").is_none() {
+        return;
+    }
+    let origin = Origin::tls(&["api.stripe.com"]);
+    let home = TempDir::new();
+    symlink(BINARY, home.dir("bin").join("agent-vault")).expect("a link to the binary");
+    home.write("stripe-key", &format!("{SECRET}\n"));
+    let script = readme_block("Without a broker", "sh");
+    let host = format!("https://api.stripe.com:{}/", origin.port());
+    let mut command = shell(&home, &exchange(&script, "https://api.stripe.com/", &host));
+    command
+        .env("AGENT_VAULT_ALLOW_PRIVATE_RANGES", "true")
+        .env("AGENT_VAULT_HOST_OVERRIDES", "api.stripe.com=127.0.0.1")
+        .env("AGENT_VAULT_UPSTREAM_CA", home.write("origin-ca.pem", origin.ca_pem()));
+    let ended = run(&mut command, b"").expect_success();
+    assert!(ended.stdout.ends_with("origin saw GET /v1/balance\n"), "{}", ended.stdout);
     assert_eq!(origin.last().field("authorization"), Some(format!("Bearer {SECRET}").as_str()));
 }
 
