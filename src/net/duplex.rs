@@ -42,6 +42,8 @@ pub enum Until {
     DownDone,
     /// Both are done; an end of one side is passed on to the other.
     BothDone,
+    /// The same, or nothing comes for a moment while both sides are open.
+    Silence,
 }
 
 /// Why a run ended early, by the stream that is to blame.
@@ -65,6 +67,16 @@ impl Course for Everything {
         }
         Ok(if ended { Step::Done } else { Step::More })
     }
+}
+
+/// Where a pair of streams stands after [`pass_on`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passed {
+    /// Both sides have finished.
+    All,
+    /// Both are open, nothing is under way and nothing has come for a moment: buffers have been given back,
+    /// and the pair can wait for the next byte of either wherever that costs least.
+    SoFar,
 }
 
 /// One direction and how far it has come. Kept by the caller between runs, so that a body upload goes on
@@ -97,6 +109,14 @@ impl<'c> Direction<'c> {
     }
 }
 
+/// Carries every byte both ways, until both sides have finished or a silence begins. `idle` bounds the time
+/// in which nothing moves once one side has finished.
+pub fn pass_on(first: &mut dyn Channel, second: &mut dyn Channel, idle: Duration) -> Result<Passed, Fault> {
+    let (mut a, mut b) = (Everything, Everything);
+    let (mut up, mut down) = (Direction::new(&mut a), Direction::new(&mut b));
+    go(first, second, &mut up, &mut down, Until::Silence, idle)
+}
+
 /// Moves both directions until `until` holds. `idle` bounds the time in which nothing moves.
 ///
 /// A failed write to `second` only stops the direction towards it: the answer that explains the failure
@@ -109,6 +129,17 @@ pub fn run(
     until: Until,
     idle: Duration,
 ) -> Result<(), Fault> {
+    go(first, second, up, down, until, idle).map(drop)
+}
+
+fn go(
+    first: &mut dyn Channel,
+    second: &mut dyn Channel,
+    up: &mut Direction<'_>,
+    down: &mut Direction<'_>,
+    until: Until,
+    idle: Duration,
+) -> Result<Passed, Fault> {
     let mut idle_until = Instant::now() + idle;
     loop {
         if up.is_open() && second.backlog() < LOW_WATER {
@@ -121,17 +152,21 @@ pub fn run(
             advance(down, second, first).map_err(Fault::Second)?;
         }
         first.flush().map_err(Fault::First)?;
-        if until == Until::BothDone {
+        if until != Until::DownDone {
             pass_end(up, second).map_err(Fault::Second)?;
             pass_end(down, first).map_err(Fault::First)?;
         }
         let written =
             first.backlog() == 0 && (until == Until::DownDone || up.stopped || second.backlog() == 0);
         if down.done && written && (until == Until::DownDone || !up.is_open()) {
-            return Ok(());
+            return Ok(Passed::All);
         }
-        if wait(first, second, up, down, idle_until)? {
-            idle_until = Instant::now() + idle;
+        let is_still = !up.ended && !down.ended && written && first.received().is_empty();
+        let may_rest = until == Until::Silence && is_still && second.received().is_empty();
+        match wait(first, second, up, down, idle_until, may_rest)? {
+            Waited::Moved => idle_until = Instant::now() + idle,
+            Waited::Woken => {}
+            Waited::InVain => return Ok(Passed::SoFar),
         }
     }
 }
@@ -152,14 +187,24 @@ fn pass_end(way: &mut Direction<'_>, to: &mut dyn Channel) -> io::Result<()> {
     Ok(())
 }
 
-/// Waits for the sockets and receives from those that are ready; whether anything moved.
+/// What came of a wait.
+enum Waited {
+    Moved,
+    /// A socket was ready and nothing moved.
+    Woken,
+    /// A silence began.
+    InVain,
+}
+
+/// Waits for the sockets and receives from those that are ready. With `may_rest` it waits for a moment only.
 fn wait(
     first: &mut dyn Channel,
     second: &mut dyn Channel,
     up: &mut Direction<'_>,
     down: &mut Direction<'_>,
     idle_until: Instant,
-) -> Result<bool, Fault> {
+    may_rest: bool,
+) -> Result<Waited, Fault> {
     let read_first = up.wants_input(second);
     let read_second = down.wants_input(first);
     let ready_by = |first: &dyn Channel, second: &dyn Channel, deadline: Instant| {
@@ -174,6 +219,9 @@ fn wait(
     if ready.is_none() {
         first.release();
         second.release();
+        if may_rest {
+            return Ok(Waited::InVain);
+        }
         ready = ready_by(first, second, idle_until)?;
     }
     let [at_first, at_second] = ready.ok_or(Fault::Idle)?;
@@ -188,7 +236,7 @@ fn wait(
     } else if at_second.gone {
         return Err(Fault::Second(io::ErrorKind::ConnectionReset.into()));
     }
-    Ok(moved)
+    Ok(if moved { Waited::Moved } else { Waited::Woken })
 }
 
 fn receive(from: &mut dyn Channel, way: &mut Direction<'_>) -> io::Result<bool> {
@@ -275,6 +323,20 @@ mod tests {
             client.read_exact(&mut answer).unwrap();
             assert_eq!(&answer, b"answer");
         }
+    }
+
+    #[test]
+    fn a_silence_lets_an_open_pair_rest_and_not_one_that_is_half_closed() {
+        let ((mut client, mut first), (mut server, mut second)) = (pair(), pair());
+        let idle = PAUSE + Duration::from_millis(5);
+        client.write_all(b"x").unwrap();
+        assert_eq!(pass_on(&mut first, &mut second, idle).unwrap(), Passed::SoFar);
+        server.read_exact(&mut [0]).unwrap();
+        server.write_all(b"y").unwrap();
+        assert_eq!(pass_on(&mut first, &mut second, idle).unwrap(), Passed::SoFar);
+        client.read_exact(&mut [0]).unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        assert!(matches!(pass_on(&mut first, &mut second, idle), Err(Fault::Idle)));
     }
 
     /// Counts how often its buffers are given back.

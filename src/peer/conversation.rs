@@ -18,14 +18,24 @@ use crate::net::reactor::{Connection, Next};
 /// client, short enough that an idle one costs no thread.
 const LINGER: Duration = Duration::from_millis(100);
 /// Longest idle time between messages (contract A.1, B.10).
-const IDLE_TIME: Duration = Duration::from_secs(2 * 60);
+pub const IDLE_TIME: Duration = Duration::from_secs(2 * 60);
 
 /// One client's messages, in order.
 pub trait Conversation: Send {
     /// The stream that carries them now.
     fn channel(&self) -> &dyn Channel;
 
-    /// Reads one message and answers it.
+    /// The other end, once the conversation has become a tunnel.
+    fn other_end(&self) -> Option<&dyn Channel> {
+        None
+    }
+
+    /// How long it may be silent.
+    fn idle_time(&self) -> Duration {
+        IDLE_TIME
+    }
+
+    /// Reads one message and answers it, or carries what there is through a tunnel.
     fn serve_one(&mut self) -> After;
 
     /// Gives buffers back before a long idle time.
@@ -46,7 +56,14 @@ impl<C: Conversation> Served<C> {
     /// Whether nothing comes for a moment.
     fn is_quiet(&self) -> bool {
         let channel = self.conversation.channel();
-        channel.received().is_empty() && wait_readable(channel.socket(), Deadline::after(LINGER)).is_err()
+        let nothing_on = |channel: &dyn Channel, span: Duration| {
+            channel.received().is_empty() && wait_readable(channel.socket(), Deadline::after(span)).is_err()
+        };
+        match self.conversation.other_end() {
+            // A tunnel has been silent for a moment already when it comes here.
+            Some(other) => nothing_on(channel, Duration::ZERO) && nothing_on(other, Duration::ZERO),
+            None => nothing_on(channel, LINGER),
+        }
     }
 }
 
@@ -55,11 +72,16 @@ impl<C: Conversation + 'static> Connection for Served<C> {
         self.conversation.channel().socket()
     }
 
+    fn other_socket(&self) -> Option<BorrowedFd<'_>> {
+        self.conversation.other_end().map(Channel::socket)
+    }
+
     fn run(mut self: Box<Self>) -> Next {
         loop {
             if self.has_begun && self.is_quiet() {
                 self.conversation.release();
-                return Next::Park(self, Instant::now() + IDLE_TIME);
+                let until = Instant::now() + self.conversation.idle_time();
+                return Next::Park(self, until);
             }
             self.has_begun = true;
             if self.conversation.serve_one() == After::Close {

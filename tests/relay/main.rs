@@ -7,6 +7,7 @@
 mod support;
 
 mod admission;
+mod idle;
 mod load;
 mod outages;
 mod rotation;

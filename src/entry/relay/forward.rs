@@ -20,7 +20,7 @@ use crate::http1::head::{RequestHead, ResponseHead, Version, write_field};
 use crate::http1::respond::After;
 use crate::log_event;
 use crate::net::channel::Channel;
-use crate::net::duplex::{self, Course, Direction, Everything, Fault, Step, Until};
+use crate::net::duplex::{self, Course, Direction, Fault, Passed, Step, Until};
 use crate::net::tcp::TcpChannel;
 use crate::proxy::CLIENT_ROOTS;
 use crate::proxy::reasons::Kind;
@@ -29,7 +29,7 @@ use crate::sys::ready;
 
 /// Longest silence in an exchange or a tunnel. The broker's own bounds are shorter where they should be;
 /// this one only keeps a vanished broker from holding a thread for ever.
-const IDLE: Duration = Duration::from_secs(30 * 60);
+pub(super) const IDLE: Duration = Duration::from_secs(30 * 60);
 
 /// How an attempt ended.
 enum Outcome {
@@ -112,8 +112,8 @@ fn attempt(
     match (run, reply.state) {
         (Ok(()), State::Rejected) => Outcome::Rejected(upstream),
         (Ok(()), State::Upgraded) => {
-            tunnel(peer, upstream);
-            Outcome::Complete(After::Close)
+            peer.tunnel = Some(upstream);
+            Outcome::Complete(carry_on(peer))
         }
         (Ok(()), _) if is_sent && reply.keeps_alive && head.wants_keep_alive() => {
             peer.upstream = Some(upstream);
@@ -125,14 +125,17 @@ fn attempt(
     }
 }
 
-/// Bytes both ways until both sides have finished.
-fn tunnel(peer: &mut Peer, mut upstream: TcpChannel) {
-    let (mut a, mut b) = (Everything, Everything);
-    let (mut up, mut down) = (Direction::new(&mut a), Direction::new(&mut b));
-    let end = duplex::run(&mut peer.channel, &mut upstream, &mut up, &mut down, Until::BothDone, IDLE);
-    if let Err(fault) = end {
-        // A tunnel may end like this at any time; both sockets are closed and both sides see it.
-        log_event!(Debug, "tunnel ended early", cause = format_args!("{fault:?}"));
+/// Carries bytes through the tunnel until both sides have finished, or a silence lets it rest.
+pub(super) fn carry_on(peer: &mut Peer) -> After {
+    let Some(upstream) = &mut peer.tunnel else { return After::Close };
+    match duplex::pass_on(&mut peer.channel, upstream, IDLE) {
+        Ok(Passed::SoFar) => After::KeepAlive,
+        Ok(Passed::All) => After::Close,
+        Err(fault) => {
+            // A tunnel may end like this at any time; both sockets are closed and both sides see it.
+            log_event!(Debug, "tunnel ended early", cause = format_args!("{fault:?}"));
+            After::Close
+        }
     }
 }
 

@@ -120,6 +120,7 @@ impl Service for Arc<Relay> {
             channel,
             of_this_run: OnceLock::new(),
             upstream: None,
+            tunnel: None,
             head: Box::default(),
         };
         Ok(Box::new(Served::new(peer)))
@@ -138,6 +139,8 @@ struct Peer {
     of_this_run: OnceLock<bool>,
     /// The connection to the broker's proxy that served the last absolute-form request.
     upstream: Option<TcpChannel>,
+    /// The connection this one is a tunnel with, from its 200 on.
+    tunnel: Option<TcpChannel>,
     head: Box<RequestHead>,
 }
 
@@ -146,15 +149,26 @@ impl Conversation for Peer {
         &self.channel
     }
 
+    fn other_end(&self) -> Option<&dyn Channel> {
+        self.tunnel.as_ref().map(|tunnel| tunnel as &dyn Channel)
+    }
+
+    fn idle_time(&self) -> Duration {
+        if self.tunnel.is_some() { forward::IDLE } else { conversation::IDLE_TIME }
+    }
+
     fn release(&mut self) {
         self.channel.release();
-        if let Some(upstream) = &mut self.upstream {
-            upstream.release();
+        for other in self.upstream.iter_mut().chain(&mut self.tunnel) {
+            other.release();
         }
     }
 
     /// Reads a head and does what it asks.
     fn serve_one(&mut self) -> After {
+        if self.tunnel.is_some() {
+            return forward::carry_on(self);
+        }
         let mut head = std::mem::take(&mut *self.head);
         let read = peer::read_request(&mut self.channel, &mut head, Deadline::after(HEAD_TIME));
         let checked = read.and_then(|()| {

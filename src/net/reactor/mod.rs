@@ -25,6 +25,11 @@ pub trait Connection: Send {
     /// The socket whose readiness ends a park.
     fn socket(&self) -> BorrowedFd<'_>;
 
+    /// A second one that ends it too: the other end of a tunnel.
+    fn other_socket(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
     /// Serves until the connection is over or nothing is expected of the peer for a while.
     fn run(self: Box<Self>) -> Next;
 }

@@ -1,7 +1,7 @@
 //! The threads of active connections, and the place where idle ones wait.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsRawFd as _, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -50,6 +50,11 @@ struct State {
     next_token: usize,
     /// Set once the listeners are closed: nothing is parked any more.
     closing: bool,
+}
+
+fn sockets(job: &Job) -> impl Iterator<Item = RawFd> {
+    let (first, second) = (job.connection.socket(), job.connection.other_socket());
+    [Some(first.as_raw_fd()), second.map(|socket| socket.as_raw_fd())].into_iter().flatten()
 }
 
 impl Permit {
@@ -186,7 +191,6 @@ impl Shared {
 
     /// Puts a connection to sleep until its socket is readable or `until` comes.
     fn park(&self, job: Job, until: Instant) {
-        let socket = job.connection.socket().as_raw_fd();
         let mut state = self.lock();
         if state.closing {
             return;
@@ -194,7 +198,12 @@ impl Shared {
         let token = state.next_token;
         state.next_token += 1;
         let is_next = state.expiry.first().is_none_or(|(first, _)| until < *first);
-        if let Err(error) = self.registry.register(&mut SourceFd(&socket), Token(token), Interest::READABLE) {
+        // Both sockets of a pair have the number: whichever is readable first resumes it, and by then the
+        // number means nothing to the other.
+        let registered = sockets(&job).try_for_each(|socket| {
+            self.registry.register(&mut SourceFd(&socket), Token(token), Interest::READABLE)
+        });
+        if let Err(error) = registered {
             drop(state);
             log_event!(Warn, "cannot park a connection", cause = error);
             return;
@@ -245,9 +254,10 @@ impl Shared {
     fn unpark(&self, state: &mut State, token: usize) -> Option<Job> {
         let (job, until) = state.parked.remove(&token)?;
         state.expiry.remove(&(until, token));
-        let socket = job.connection.socket().as_raw_fd();
-        // A socket that cannot be deregistered is closed or read next; either ends its events.
-        drop(self.registry.deregister(&mut SourceFd(&socket)));
+        for socket in sockets(&job) {
+            // A socket that cannot be deregistered is closed or read next; either ends its events.
+            drop(self.registry.deregister(&mut SourceFd(&socket)));
+        }
         Some(job)
     }
 
