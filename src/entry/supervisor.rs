@@ -62,12 +62,8 @@ impl Supervisor {
         if let Some(beacon) = &self.beacon {
             self.reactor.watch(beacon.descriptor())?;
         }
-        let files = self.keeper.as_ref().and_then(Keeper::descriptor);
+        let files = self.keeper.as_mut().and_then(Keeper::begin);
         let files = files.map(|files| self.reactor.watch(files)).transpose()?;
-        if let Some(keeper) = &mut self.keeper {
-            // What changed before it was watched is told by nobody.
-            keeper.look();
-        }
         loop {
             let now = Instant::now();
             let tend_at = self.keeper.as_ref().and_then(|keeper| keeper.tend(now));

@@ -110,7 +110,7 @@ pub(super) fn open(settings: &Settings, host: &mut Host) -> Result<Standalone, F
     .with_own_answers(Box::new(move |head| answering.answer(head)))
     .with_lent_credentials(Box::new(move |client| admission.admits(client).then(|| lent.clone())));
     let proxy = Arc::new(proxy);
-    let mut keeper = Keeper {
+    let keeper = Keeper {
         source,
         internal,
         places,
@@ -122,7 +122,6 @@ pub(super) fn open(settings: &Settings, host: &mut Host) -> Result<Standalone, F
         changes: None,
         seen,
     };
-    keeper.watch();
     let keys = keeper.document.keys().into_iter().map(|key| (key.to_owned(), placeholder(key)));
     let placeholders = taken.into_iter().map(|(name, key)| (name, placeholder(&key))).chain(keys).collect();
     Ok(Standalone {

@@ -76,8 +76,12 @@ impl Keeper {
         self.replace_ca = Some(replace);
     }
 
-    /// The descriptor to watch: it is readable when a file may have changed.
-    pub(in crate::entry) fn descriptor(&self) -> Option<RawFd> {
+    /// Begins to watch the files, once the child runs: a folder with many entries takes milliseconds. The
+    /// descriptor is readable when a file may have changed.
+    pub(in crate::entry) fn begin(&mut self) -> Option<RawFd> {
+        self.watch();
+        // What changed before it was watched is told by nobody.
+        self.look();
         self.changes.as_ref().map(Changes::descriptor)
     }
 
@@ -165,7 +169,7 @@ impl Keeper {
     }
 
     /// Watches the files that were read.
-    pub(super) fn watch(&mut self) {
+    fn watch(&mut self) {
         let Some(first) = self.seen.first() else { return };
         if self.changes.is_none() {
             match Changes::new() {
