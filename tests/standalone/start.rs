@@ -50,6 +50,9 @@ fn credentials_come_from_variables_files_and_sealed_values() {
     }
 }
 
+/// A document, variables, flags, and how the refusal begins.
+type Case<'c> = (&'c str, &'c [(&'c str, &'c str)], &'c [&'c str], &'c str);
+
 /// Nothing is started, and every reason is told at once.
 #[test]
 fn what_is_wrong_stops_the_start() {
@@ -62,7 +65,7 @@ fn what_is_wrong_stops_the_start() {
     let missing = alone.document(&json!([bearer("one", API, "FIRST_KEY"), bearer("two", API, "SECOND_KEY")]));
     let good = alone.one_service().to_string();
     let key = ("API_KEY", SECRET);
-    let cases: [(&str, &[(&str, &str)], &[&str], &str); 9] = [
+    let cases: [Case<'_>; 9] = [
         (
             &missing.to_string(),
             &[],
