@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::api::Api;
 use crate::log_event;
 use crate::store::{self, Store};
 
@@ -24,10 +25,15 @@ impl Lookout {
     }
 
     /// Looks if it is time; when it will be again.
-    pub(super) fn look(&mut self, store: &Store, now: Instant) -> Instant {
+    pub(super) fn look(&mut self, store: &Store, api: &Api, now: Instant) -> Instant {
         if now >= self.next {
             self.next = now + LOOK_EVERY;
-            self.tell(store.catch_up().err().as_ref());
+            let looked = store.catch_up().and_then(
+                |was_behind| {
+                    if was_behind { api.apply_settings() } else { Ok(()) }
+                },
+            );
+            self.tell(looked.err().as_ref());
         }
         self.next
     }

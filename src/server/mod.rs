@@ -137,7 +137,7 @@ pub fn run(mut settings: Settings) -> Result<(), Failure> {
     // A closed stdout is no reason not to serve.
     drop(io::stdout().write_all(lines.as_bytes()));
     let serving = proxy.get().map(|proxy| &**proxy);
-    let ended = serve(&mut reactor, &signals, serving, &store, settings.health_name.as_deref());
+    let ended = serve(&mut reactor, &signals, serving, (&store, &api), settings.health_name.as_deref());
     journal.close(Instant::now() + LOG_GRACE);
     keeper::write_uses(&store);
     if let Some(proxy) = proxy.get() {
@@ -204,7 +204,7 @@ fn serve(
     reactor: &mut Reactor,
     signals: &Signals,
     proxy: Option<&Proxy>,
-    store: &Store,
+    (store, api): (&Store, &Api),
     health_name: Option<&str>,
 ) -> Result<(), Failure> {
     let failed = |error: io::Error| cannot("go on serving", &error);
@@ -220,7 +220,7 @@ fn serve(
     loop {
         let now = Instant::now();
         let purge_at = proxy.and_then(|proxy| proxy.purge(now));
-        let look_at = lookout.look(store, now);
+        let look_at = lookout.look(store, api, now);
         match reactor.turn(purge_at.into_iter().chain([look_at]).min()).map_err(failed)? {
             Wake::Deadline => {}
             Wake::Watched(number) if number == signal_wake => {

@@ -3,7 +3,7 @@
 //! Each change that makes something stale writes down its topic with the next number, in its own
 //! transaction. A broker remembers up to which number it knows, asks now and then what lies above it, and
 //! drops what it holds of those topics. Only the last number of a topic matters, so there is one row per
-//! topic and nothing to prune: as many rows as vaults changed since one was last deleted, and three more.
+//! topic and nothing to prune: as many rows as vaults changed since one was last deleted, and four more.
 //!
 //! SQLite has a cheaper question to ask first: whether any other connection has committed anything. It is
 //! a hint; without it the operation is the same.
@@ -15,6 +15,7 @@ use rusqlite::{Connection, Transaction};
 use super::{Error, Stale, Store, lock};
 
 const COUNT: &str = "count";
+const SETTINGS: &str = "settings";
 const TOKENS: &str = "tokens";
 const EVERYTHING: &str = "everything";
 /// In front of a vault's id.
@@ -59,6 +60,7 @@ pub(super) fn note(transaction: &Transaction<'_>, stale: Stale<'_>) -> Result<Op
     let vault;
     let topic = match stale {
         Stale::Nothing => return Ok(None),
+        Stale::Settings => SETTINGS,
         Stale::Tokens => TOKENS,
         Stale::Vault(id) => {
             vault = format!("{VAULT}{id}");
@@ -83,7 +85,8 @@ pub(super) fn note(transaction: &Transaction<'_>, stale: Stale<'_>) -> Result<Op
 }
 
 impl Store {
-    /// Drops what changes of other processes made stale; whether there were any. Cheap when there were
+    /// Drops what changes of other processes made stale; whether there were any, so that what owners set may
+    /// have to be read again. Cheap when there were
     /// none, so it may be asked every second; it waits for nobody.
     pub fn catch_up(&self) -> Result<bool, Error> {
         let mut watch = lock(&self.watch);
@@ -114,7 +117,8 @@ impl Store {
         match topic.strip_prefix(VAULT) {
             Some(id) => self.caches.forget_vault(id),
             None if topic == TOKENS => self.caches.forget_tokens(),
-            None if topic == COUNT => {}
+            // Nothing of them is held here; whoever caught up reads them again.
+            None if topic == COUNT || topic == SETTINGS => {}
             None => self.caches.forget_all(),
         }
     }

@@ -116,6 +116,8 @@ pub struct Store {
 #[derive(Clone, Copy)]
 enum Stale<'a> {
     Nothing,
+    /// What owners set, which is in force where it was read.
+    Settings,
     /// Who may do what.
     Tokens,
     /// The rules of one vault.
@@ -196,7 +198,7 @@ impl Store {
         let number = changes::note(&transaction, stale)?;
         transaction.commit()?;
         match stale {
-            Stale::Nothing => {}
+            Stale::Nothing | Stale::Settings => {}
             Stale::Tokens => self.caches.forget_tokens(),
             Stale::Vault(id) => self.caches.forget_vault(id),
             Stale::Everything => self.caches.forget_all(),

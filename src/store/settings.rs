@@ -57,7 +57,7 @@ impl Store {
         now: Timestamp,
         edit: impl FnOnce(&mut Instance) -> T,
     ) -> Result<(T, Instance), Error> {
-        self.change(Stale::Nothing, |transaction| {
+        self.change(Stale::Settings, |transaction| {
             let mut instance = read_instance(transaction)?;
             let before = instance.clone();
             let outcome = edit(&mut instance);

@@ -1,8 +1,12 @@
 //! What owners set for the instance, and the limits that follow: cases 97 and 100 to 102.
 
+use agent_vault::rate::tiers::Profile;
+use agent_vault::store::settings::Instance;
+use agent_vault::store::{Locked, Timestamp};
 use serde_json::{Value, json};
 
 use crate::site::{Caller, Site, refused, text};
+use crate::support::eventually;
 
 const SETTINGS: &str = "/v1/admin/settings";
 const PREVIEW: &str = "/v1/admin/settings/rate-limit/preview";
@@ -10,6 +14,20 @@ const PREVIEW: &str = "/v1/admin/settings/rate-limit/preview";
 /// Logs in as somebody who does not exist.
 fn guess(caller: &Caller, email: &str) -> crate::site::Answer {
     caller.post("/v1/auth/login", &json!({"email": email, "password": "wrong password"}))
+}
+
+/// Another replica's, or a command's that works on the state.
+#[test]
+fn what_another_process_set_is_in_force_soon() {
+    let site = Site::start();
+    let owner = site.owner();
+    let limit = || owner.get("/v1/auth/me").field("x-ratelimit-limit").to_owned();
+    assert_eq!(limit(), "240");
+    let other = Locked::open(&site.home.path().join(".agent-vault")).expect("the store").unlock(None);
+    let other = other.expect("the store opens");
+    let strict = |instance: &mut Instance| instance.rates.profile = Some(Profile::Strict);
+    other.edit_instance(Timestamp::now(), strict).expect("a change");
+    eventually("the other's limits", || limit() == "120");
 }
 
 #[test]
