@@ -84,6 +84,10 @@ impl Failure {
         &self.message
     }
 
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
     pub fn exit(&self) -> Exit {
         self.exit
     }

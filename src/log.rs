@@ -1,15 +1,17 @@
 //! The process log: one line per event on stderr.
 //!
-//! `time=… level=… msg=… key=value…`, values quoted when they need it. Fields are given by the caller
+//! `time=… level=… msg=… key=value…`, values quoted when they need it, or the same fields as one JSON object
+//! (`AGENT_VAULT_LOG_FORMAT=json`). Fields are given by the caller
 //! as names and displayable values; a [`crate::secret::Secret`] has no `Display`, so it cannot be one.
 //! A line is written with one `write`, so lines of different threads never interleave, and a failing
 //! stderr is ignored: logging must not stop a request.
 
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::SystemTime;
 
+use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -36,6 +38,12 @@ impl Level {
         }
     }
 
+    /// Parses the name of any level, as `run` takes it.
+    pub fn named(text: &str) -> Option<Self> {
+        let all = [Self::Error, Self::Warn, Self::Info, Self::Debug];
+        all.into_iter().find(|level| level.name().eq_ignore_ascii_case(text))
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Error => "error",
@@ -44,6 +52,36 @@ impl Level {
             Self::Debug => "debug",
         }
     }
+}
+
+/// How a line is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Words for people and for what splits at spaces.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+impl Format {
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "text" => Some(Self::Text),
+            "json" => Some(Self::Json),
+            _ => None,
+        }
+    }
+}
+
+static IS_JSON: AtomicBool = AtomicBool::new(false);
+
+/// Sets how lines are written from now on.
+pub fn set_format(format: Format) {
+    IS_JSON.store(format == Format::Json, Ordering::Relaxed);
+}
+
+pub fn format() -> Format {
+    if IS_JSON.load(Ordering::Relaxed) { Format::Json } else { Format::Text }
 }
 
 static THRESHOLD: AtomicU8 = AtomicU8::new(Level::Info as u8);
@@ -63,7 +101,10 @@ pub fn event(level: Level, message: &str, fields: &[(&str, &dyn fmt::Display)]) 
     if !is_enabled(level) {
         return;
     }
-    let line = render(SystemTime::now(), level, message, fields);
+    let line = match format() {
+        Format::Text => render(SystemTime::now(), level, message, fields),
+        Format::Json => render_json(SystemTime::now(), level, message, fields),
+    };
     // A closed stderr is no reason to fail the caller.
     drop(std::io::stderr().write_all(line.as_bytes()));
 }
@@ -86,8 +127,7 @@ pub fn log_panics() {
 
 fn render(now: SystemTime, level: Level, message: &str, fields: &[(&str, &dyn fmt::Display)]) -> String {
     let mut line = String::with_capacity(160);
-    let stamp = OffsetDateTime::from(now).replace_nanosecond(0).ok().and_then(|t| t.format(&Rfc3339).ok());
-    let _infallible = write!(line, "time={} level={} msg=", stamp.as_deref().unwrap_or("-"), level.name());
+    let _infallible = write!(line, "time={} level={} msg=", stamp(now), level.name());
     push_value(&mut line, message);
     for (name, value) in fields {
         line.push(' ');
@@ -97,6 +137,20 @@ fn render(now: SystemTime, level: Level, message: &str, fields: &[(&str, &dyn fm
     }
     line.push('\n');
     line
+}
+
+fn render_json(now: SystemTime, level: Level, message: &str, fields: &[(&str, &dyn fmt::Display)]) -> String {
+    let mut object = Map::new();
+    object.insert("time".to_owned(), stamp(now).into());
+    object.insert("level".to_owned(), level.name().into());
+    object.insert("msg".to_owned(), message.into());
+    object.extend(fields.iter().map(|(name, value)| ((*name).to_owned(), value.to_string().into())));
+    format!("{}\n", Value::Object(object))
+}
+
+fn stamp(now: SystemTime) -> String {
+    let whole = OffsetDateTime::from(now).replace_nanosecond(0).ok();
+    whole.and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_else(|| "-".to_owned())
 }
 
 /// Appends a value, quoted when it is empty or holds a space, a quote, an equals sign or a control byte.
@@ -137,9 +191,26 @@ mod tests {
     }
 
     #[test]
+    fn json_has_the_same_fields() {
+        let line = render_json(
+            SystemTime::UNIX_EPOCH,
+            Level::Error,
+            "a \"b\"\n",
+            &[("host", &"api.x.com"), ("count", &7)],
+        );
+        assert_eq!(
+            line,
+            "{\"time\":\"1970-01-01T00:00:00Z\",\"level\":\"error\",\"msg\":\"a \\\"b\\\"\\n\",\
+             \"host\":\"api.x.com\",\"count\":\"7\"}\n"
+        );
+    }
+
+    #[test]
     fn levels_parse_as_the_contract_says() {
         assert_eq!(Level::parse("DEBUG"), Some(Level::Debug));
         assert_eq!(Level::parse("info"), Some(Level::Info));
         assert_eq!(Level::parse("warn"), None);
+        assert_eq!(Level::named("Warn"), Some(Level::Warn));
+        assert_eq!(Level::named("loud"), None);
     }
 }

@@ -4,7 +4,8 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use agent_vault::cli::{self, World};
-use agent_vault::log;
+use agent_vault::failure::Failure;
+use agent_vault::log::{self, Format, Level};
 
 fn main() -> ExitCode {
     log::log_panics();
@@ -13,9 +14,17 @@ fn main() -> ExitCode {
     match cli::main(line, &world) {
         Ok(exit) => exit.into(),
         Err(failure) => {
-            // Nothing is left to tell when even stderr is gone; the exit code still speaks.
-            drop(writeln!(std::io::stderr(), "{failure}"));
+            tell(&failure);
             failure.exit().into()
         }
+    }
+}
+
+/// Nothing is left to tell when even stderr is gone; the exit code still speaks.
+fn tell(failure: &Failure) {
+    match (log::format(), failure.hint()) {
+        (Format::Text, _) => drop(writeln!(std::io::stderr(), "{failure}")),
+        (Format::Json, None) => log::event(Level::Error, failure.message(), &[]),
+        (Format::Json, Some(hint)) => log::event(Level::Error, failure.message(), &[("hint", &hint)]),
     }
 }

@@ -112,9 +112,9 @@ const STARTING: &[Verb] = &[
 const ABOUT_ITSELF: &[Verb] = &[
     Verb {
         words: &["health"],
-        usage: "",
+        usage: "[flags]",
         about: "Ask the run or server of this container how it is",
-        flags: &[],
+        flags: &[health::FLAGS],
         example: "agent-vault health",
         run: health::health,
     },

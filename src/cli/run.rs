@@ -6,6 +6,8 @@
 
 pub(super) mod standalone;
 mod supervision;
+mod surroundings;
+mod telling;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -15,8 +17,9 @@ use super::duration::duration;
 use super::{Args, World};
 use crate::client::ProxyVars;
 use crate::entry::preflight::{Asked, Mode, Reach};
-use crate::entry::{self, Attacher, BrokerPlan, Plan, Surroundings, Way};
+use crate::entry::{self, Attacher, BrokerPlan, Plan, Way};
 use crate::failure::{Exit, Failure};
+use telling::Telling;
 
 /// Flags that mean something under container isolation only: name, and whether a value follows.
 const CONTAINER_ONLY: [(&str, bool); 6] = [
@@ -54,7 +57,14 @@ Flags, each with a variable of the same meaning:
                         at once (AGENT_VAULT_RETRY)
   --broker-ca FILE      trust this CA for an https broker (AGENT_VAULT_BROKER_CA)
   --ca-dir DIR          where the CA files go (AGENT_VAULT_CA_DIR)
-  --no-proxy HOSTS      hosts to reach directly, comma-separated (AGENT_VAULT_NO_PROXY)
+  --no-proxy HOSTS      hosts to reach directly beside those of NO_PROXY and of the platform,
+                        comma-separated (AGENT_VAULT_NO_PROXY)
+  --no-placeholders     set no variables for credential keys that the environment lacks
+                        (AGENT_VAULT_NO_PLACEHOLDERS)
+  --env-only            show what the command would find in its environment, secrets hidden, and do not start it
+  --json                with --env-only: as JSON
+  --log-level LEVEL     error, warn, info or debug (AGENT_VAULT_LOG_LEVEL)
+  --quiet               say nothing but errors (AGENT_VAULT_QUIET)
   --stop-timeout 10s    kill the command this long after it was asked to stop (AGENT_VAULT_STOP_TIMEOUT)
   --signal-mode MODE    pass signals to the command's process group or to the child alone: group, child
                         (AGENT_VAULT_SIGNAL_MODE)
@@ -76,7 +86,8 @@ Flags, each with a variable of the same meaning:
   --image REF, --mount SRC:DST[:ro|rw], --keep, --no-firewall, --home-volume-shared, --share-agent-dir
                         with --isolation=container only
 
-The token comes from AGENT_VAULT_TOKEN or, as a file, AGENT_VAULT_TOKEN_FILE.";
+The token comes from AGENT_VAULT_TOKEN or, as a file, AGENT_VAULT_TOKEN_FILE.
+AGENT_VAULT_LOG_FORMAT=json makes each line on stderr an object.";
 
 fn plan(world: &World<'_>, args: Args) -> Result<Plan, Failure> {
     let (flags, behind) = split_at_dashes(args.into_rest());
@@ -85,11 +96,11 @@ fn plan(world: &World<'_>, args: Args) -> Result<Plan, Failure> {
     }
     let mut args = Args::new(flags);
     let mut read = |flag: &'static str, twin: &str| Ok(args.value(flag)?.or_else(|| world.var(twin)));
-    let ca_dir = read("--ca-dir", "AGENT_VAULT_CA_DIR")?;
     let broker_ca = read("--broker-ca", "AGENT_VAULT_BROKER_CA")?;
-    let no_proxy = read("--no-proxy", "AGENT_VAULT_NO_PROXY")?;
     let wait = read("--wait", "AGENT_VAULT_WAIT")?;
     let retry = read("--retry", "AGENT_VAULT_RETRY")?;
+    let telling = Telling::read(world, &mut args)?;
+    let surroundings = surroundings::read(world, &mut args)?;
     let supervision = supervision::read(world, &mut args)?;
     let upstream_ca = args.value("--upstream-ca")?;
     let document = args.value("--config")?;
@@ -102,11 +113,12 @@ fn plan(world: &World<'_>, args: Args) -> Result<Plan, Failure> {
     let isolation = Isolation::read(&mut args)?;
     let mut command = words(args)?;
     command.extend(behind);
-    if command.is_empty() {
+    if command.is_empty() && telling.show.is_none() {
         return Err(Failure::usage("requires at least 1 arg(s), only received 0")
             .with_hint("agent-vault run [flags] -- <command> [args…]"));
     }
     isolation.check(world)?;
+    telling.set_up();
     let attacher = match standalone::chosen(world, document)? {
         Some(chosen) => {
             let useless = [
@@ -137,10 +149,8 @@ fn plan(world: &World<'_>, args: Args) -> Result<Plan, Failure> {
     Ok(Plan {
         command,
         attacher,
-        surroundings: Surroundings {
-            ca_dir: ca_dir.map(PathBuf::from),
-            no_proxy: no_proxy.as_deref().map(hosts).unwrap_or_default(),
-        },
+        show: telling.show,
+        surroundings,
         supervision,
         health_name: world.var("AGENT_VAULT_HEALTH_NAME"),
     })
@@ -216,10 +226,6 @@ fn words(mut args: Args) -> Result<Vec<OsString>, Failure> {
         words.push(word.into());
     }
     Ok(words)
-}
-
-fn hosts(list: &str) -> Vec<String> {
-    list.split(',').map(str::trim).filter(|host| !host.is_empty()).map(str::to_owned).collect()
 }
 
 fn is_set(world: &World<'_>, name: &str) -> Result<bool, Failure> {
@@ -298,6 +304,10 @@ mod tests {
         assert_eq!(refusal(&["--token", "t", "--", "x"], &[]), "unknown flag: --token");
     }
 
+    fn direct(hosts: &str) -> entry::Bypass {
+        entry::Bypass::read(Some(hosts), |_| None).unwrap()
+    }
+
     #[test]
     fn every_flag_has_its_variable_and_wins_over_it() {
         let vars = [
@@ -308,20 +318,34 @@ mod tests {
             ("AGENT_VAULT_RETRY", "5s"),
             ("AGENT_VAULT_STOP_TIMEOUT", "500ms"),
             ("AGENT_VAULT_DIRECT", "true"),
+            ("AGENT_VAULT_NO_PLACEHOLDERS", "1"),
         ];
         let plan = planned(&["--", "x"], &vars).unwrap();
         assert_eq!(plan.surroundings.ca_dir, Some("/var".into()));
         assert_eq!(broker(&plan).broker_ca, Some("/ca".into()));
-        assert_eq!(plan.surroundings.no_proxy, ["a", "b"]);
+        assert_eq!(plan.surroundings.bypass, direct("a,b"));
         assert_eq!(broker(&plan).reach.wait, Duration::from_secs(120));
         assert_eq!(broker(&plan).reach.retry, Duration::from_secs(5));
         assert_eq!(plan.supervision.stop_timeout, Some(Duration::from_millis(500)));
         assert_eq!(broker(&plan).way, Way::Direct);
+        assert_eq!(plan.surroundings.placeholders, entry::Placeholders::KeptOut);
         let line = ["--ca-dir=/flag", "--wait", "1h", "--no-proxy=c", "--", "x"];
         let plan = planned(&line, &vars).unwrap();
         assert_eq!(plan.surroundings.ca_dir, Some("/flag".into()));
         assert_eq!(broker(&plan).reach.wait, Duration::from_secs(3600));
-        assert_eq!(plan.surroundings.no_proxy, ["c"]);
+        assert_eq!(plan.surroundings.bypass, direct("c"));
+    }
+
+    #[test]
+    fn showing_the_environment_needs_no_command() {
+        assert!(planned(&["--env-only"], &[]).unwrap().show.is_some());
+        assert!(planned(&["--env-only", "--json", "--", "x"], &[]).unwrap().show.is_some());
+        assert!(planned(&["--", "x"], &[]).unwrap().show.is_none());
+        assert_eq!(refusal(&["--json", "--", "x"], &[]), "--json means something with --env-only alone");
+        assert_eq!(
+            refusal(&["--log-level=loud", "--", "x"], &[]),
+            "--log-level: \"loud\" is none of error, warn, info, debug"
+        );
     }
 
     #[test]

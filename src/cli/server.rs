@@ -3,6 +3,7 @@
 use super::{Args, World, output};
 use crate::config::server::{self as config, Flags};
 use crate::failure::{Exit, Failure};
+use crate::log;
 use crate::server::{self, Detached};
 
 pub(super) const USAGE: &str = "[flags]
@@ -25,6 +26,7 @@ Flags:
   --metrics WHO              who may read /metrics: owner, open or off (owner; AGENT_VAULT_METRICS)
 
 The master password comes from AGENT_VAULT_MASTER_PASSWORD or, as a file, AGENT_VAULT_MASTER_PASSWORD_FILE.
+AGENT_VAULT_LOG_FORMAT=json makes each line of the log an object.
 AGENT_VAULT_ADDR names the public address. Limits of connections and rates are variables: docs/limits.md.";
 
 /// Serves until it is asked to end.
@@ -47,6 +49,7 @@ pub(super) fn run(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
         upstream_ca: args.value("--upstream-ca")?,
     };
     args.finish()?;
+    log::set_format(world.log_format()?);
     let settings = config::read(&flags, &|name| world.var(name))?;
     if detaches {
         let Detached { pid, log } = server::detach(&settings, &kept(&flags))?;

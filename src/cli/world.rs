@@ -6,6 +6,8 @@ use std::io::IsTerminal;
 use std::path::Path;
 
 use crate::client::state::State;
+use crate::failure::Failure;
+use crate::log::Format;
 
 /// A command's surroundings.
 pub struct World<'a> {
@@ -20,6 +22,14 @@ impl<'a> World<'a> {
     /// A variable that is set and not empty.
     pub fn var(&self, name: &str) -> Option<String> {
         (self.var)(name).filter(|value| !value.is_empty())
+    }
+
+    /// How a program that stays writes its log (`AGENT_VAULT_LOG_FORMAT`).
+    pub fn log_format(&self) -> Result<Format, Failure> {
+        let Some(text) = self.var("AGENT_VAULT_LOG_FORMAT") else { return Ok(Format::Text) };
+        Format::parse(&text).ok_or_else(|| {
+            Failure::usage(format!("AGENT_VAULT_LOG_FORMAT: {text:?} is neither text nor json"))
+        })
     }
 
     /// What the client keeps between commands.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ring::rand::{self, SystemRandom};
 
+use super::environment::placeholders;
 use super::host::Host;
 use super::preflight::Broker;
 use super::relay::Relay;
@@ -38,17 +39,17 @@ impl Front {
     /// A relay to the broker's proxy.
     pub(super) fn relay(broker: Broker) -> Result<Self, Failure> {
         let credential = fresh_credential()?;
+        let placeholders = placeholders(&broker.keys);
         let (vault, ca_pem, proxy) = (broker.vault.clone(), broker.ca_pem.clone(), broker.proxy.clone());
         let relay = Relay::new(credential.clone(), broker);
         let service = Arc::new(Arc::clone(&relay));
         let reload: Box<dyn Fn()> = Box::new(move || relay.reload());
-        let (placeholders, proxy) = (Vec::new(), Some(proxy));
         Ok(Self {
             service,
             credential,
             vault,
             ca_pem,
-            proxy,
+            proxy: Some(proxy),
             placeholders,
             keeper: None,
             reload: Some(reload),

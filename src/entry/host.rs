@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::AsFd as _;
 use std::thread;
 
-use super::{cannot, child};
+use super::{cannot, environment};
 use crate::failure::{Exit, Failure};
 use crate::sys::launch::Inherited;
 use crate::sys::ready::{self, Watch};
@@ -36,7 +36,7 @@ impl Host {
     }
 
     pub(super) fn variable(&self, name: &str) -> Option<&OsStr> {
-        child::variable(&self.environment, name)
+        environment::variable(&self.environment, name)
     }
 }
 

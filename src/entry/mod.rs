@@ -6,10 +6,16 @@
 
 pub mod admin;
 mod admission;
+mod announce;
+mod bypass;
 mod child;
+pub mod environment;
 mod front;
 mod host;
+mod java;
 mod job;
+mod keystore;
+mod leftovers;
 pub mod preflight;
 mod relay;
 mod skills;
@@ -19,8 +25,8 @@ mod supervisor;
 pub mod token;
 mod trust;
 
-use std::ffi::{OsStr, OsString};
-use std::io::{self, IsTerminal as _, Write as _};
+use std::ffi::OsString;
+use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 
@@ -32,11 +38,12 @@ use crate::net::reactor::{Limits, Reactor};
 use crate::sys::harden;
 use crate::sys::launch::Program;
 use crate::sys::rights;
+pub use bypass::Bypass;
+use environment::{Changes, Route};
 use front::Front;
 use host::{Host, interruptible};
 use job::Job;
 use preflight::{Broker, Mode, Reach};
-use skills::Skill;
 use supervision::Supervision;
 use supervisor::Supervisor;
 use trust::{Lifetime, TrustFiles};
@@ -44,9 +51,11 @@ use trust::{Lifetime, TrustFiles};
 /// A run, as asked for.
 #[derive(Debug)]
 pub struct Plan {
-    /// The command word and its arguments; never empty.
+    /// The command word and its arguments; empty only in a run that shows its environment.
     pub command: Vec<OsString>,
     pub attacher: Attacher,
+    /// In place of starting the command, shows what would change in its environment.
+    pub show: Option<Show>,
     pub surroundings: Surroundings,
     pub supervision: Supervision,
     /// `AGENT_VAULT_HEALTH_NAME`.
@@ -60,6 +69,9 @@ pub enum Attacher {
     /// This process, by a document's rules.
     Standalone(Box<standalone::Settings>),
 }
+
+/// Shows a person what would change.
+pub type Show = fn(&Changes) -> Result<(), Failure>;
 
 /// Which broker attaches the credentials, and the way to it.
 #[derive(Clone, Debug)]
@@ -86,7 +98,15 @@ pub struct Surroundings {
     /// The only directory the CA files may go to, if the operator named one.
     pub ca_dir: Option<PathBuf>,
     /// Hosts the child reaches directly, beside loopback.
-    pub no_proxy: Vec<String>,
+    pub bypass: Bypass,
+    pub placeholders: Placeholders,
+}
+
+/// Whether keys that the environment lacks are there for SDKs that insist on one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placeholders {
+    Given,
+    KeptOut,
 }
 
 /// A failure of ours exits with a code that no ordinary command uses (design 7).
@@ -102,17 +122,25 @@ pub fn run(plan: &Plan) -> Result<Exit, Failure> {
     let mut host = Host::take_over(plan.supervision.kill_with_parent)
         .map_err(|error| Failure::new(format!("preparing the process: {error}")))?;
     may_take_on(&plan.supervision)?;
-    let word = plan.command[0].clone();
-    let file = child::resolve(&word, host.variable("PATH"))?;
+    let file = match plan.command.first() {
+        Some(word) => child::resolve(word, host.variable("PATH"))?,
+        None => PathBuf::new(),
+    };
     let BrokerPlan { mode, mut reach, broker_ca, way } = match &plan.attacher {
         Attacher::Broker(broker) => (**broker).clone(),
         Attacher::Standalone(settings) => {
-            let front = Front::standalone(settings, &mut host)?;
+            let mut front = Front::standalone(settings, &mut host)?;
+            if plan.surroundings.placeholders == Placeholders::KeptOut {
+                front.placeholders.clear();
+            }
             return supervise(host, plan, &file, front);
         }
     };
     reach.broker_ca = broker_ca.as_deref().map(read_broker_ca).transpose()?;
-    let broker = interruptible(&host, move || preflight::reach(mode, &reach))??;
+    let mut broker = interruptible(&host, move || preflight::reach(mode, &reach))??;
+    if plan.surroundings.placeholders == Placeholders::KeptOut {
+        broker.keys.clear();
+    }
     match way {
         Way::Direct => become_child(host, plan, &file, &broker),
         Way::Relay => supervise(host, plan, &file, Front::relay(broker)?),
@@ -122,24 +150,30 @@ pub fn run(plan: &Plan) -> Result<Exit, Failure> {
 /// `--direct`: no process of ours stays.
 fn become_child(host: Host, plan: &Plan, file: &Path, broker: &Broker) -> Result<Exit, Failure> {
     let trust = place_trust(&host, plan, &broker.ca_pem, Lifetime::Shared)?;
-    let route = child::Route {
+    let route = Route {
         token: &broker.token.current(),
         address: broker.client.address(),
         vault: &broker.vault,
         proxy: &broker.proxy,
         bundle: &trust.bundle(),
         ca: &trust.ca(),
-        no_proxy: &plan.surroundings.no_proxy,
+        keystore: &trust.keystore(),
+        bypass: &plan.surroundings.bypass,
+        placeholders: &environment::placeholders(&broker.keys),
     };
-    let environment = child::environment(host.environment, &route);
+    let changes = Changes::new(&host.environment, &route);
+    if let Some(show) = plan.show {
+        return show(&changes).map(|()| Exit::Success);
+    }
+    let environment = changes.apply(host.environment);
     let word = &plan.command[0];
     let program = program(file, &plan.command, &environment)?;
-    announce(&broker.proxy, word, &environment);
+    announce::start(&broker.proxy, word, &environment);
     Err(child::not_started(word, &program.exec(&host.inherited, plan.supervision.rights)))
 }
 
 /// A listener of ours in front of the child, and this process looking after both.
-fn supervise(mut host: Host, plan: &Plan, file: &Path, mut front: Front) -> Result<Exit, Failure> {
+fn supervise(host: Host, plan: &Plan, file: &Path, mut front: Front) -> Result<Exit, Failure> {
     let trust = place_trust(&host, plan, &front.ca_pem, Lifetime::Run(&front::fresh_run_id()?))?;
     if let Some(keeper) = &mut front.keeper {
         keeper.replace_ca_with(Box::new(trust.replacement(host.variable("SSL_CERT_FILE"))));
@@ -147,24 +181,25 @@ fn supervise(mut host: Host, plan: &Plan, file: &Path, mut front: Front) -> Resu
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(cannot("listen on 127.0.0.1"))?;
     let port = listener.local_addr().map_err(cannot("listen on 127.0.0.1"))?.port();
     let here = Authority::new("127.0.0.1", port).expect("127.0.0.1 is a host");
-    let route = child::Route {
+    let route = Route {
         token: &front.credential,
         address: &format!("http://{here}"),
         vault: &front.vault,
         proxy: &here,
         bundle: &trust.bundle(),
         ca: &trust.ca(),
-        no_proxy: &plan.surroundings.no_proxy,
+        keystore: &trust.keystore(),
+        bypass: &plan.surroundings.bypass,
+        placeholders: &front.placeholders,
     };
-    for (name, placeholder) in &front.placeholders {
-        if host.variable(name).is_none() {
-            host.environment.push(format!("{name}={placeholder}").into());
-        }
+    let changes = Changes::new(&host.environment, &route);
+    if let Some(show) = plan.show {
+        return show(&changes).map(|()| Exit::Success);
     }
-    let environment = child::environment(host.environment, &route);
+    let environment = changes.apply(host.environment);
     let word = &plan.command[0];
     let program = program(file, &plan.command, &environment)?;
-    announce(front.proxy.as_ref().unwrap_or(&here), word, &environment);
+    announce::start(front.proxy.as_ref().unwrap_or(&here), word, &environment);
 
     let limits = match &plan.attacher {
         Attacher::Broker(_) => Limits::default(),
@@ -173,7 +208,7 @@ fn supervise(mut host: Host, plan: &Plan, file: &Path, mut front: Front) -> Resu
     let mut reactor = Reactor::new(limits).map_err(cannot("start the proxy"))?;
     reactor.listen(listener, front.service).map_err(cannot("start the proxy"))?;
     harden::adopt_orphans().map_err(cannot("adopt orphans"))?;
-    let beacon = Beacon::bind(plan.health_name.as_deref())
+    let beacon = Beacon::bind(plan.health_name.as_deref(), front.proxy.as_ref())
         .inspect_err(|error| log_event!(Warn, "agent-vault health will not find this process", cause = error))
         .ok();
     let options = &plan.supervision;
@@ -233,29 +268,4 @@ fn cannot(what: &str) -> impl Fn(io::Error) -> Failure {
 /// Reads the roots trusted for the broker beside the public ones.
 pub fn read_broker_ca(path: &Path) -> Result<Vec<u8>, Failure> {
     std::fs::read(path).map_err(|error| Failure::new(format!("--broker-ca {}: {error}", path.display())))
-}
-
-/// What a person reads before the child's own output (contract A.11). A closed stderr stops nobody.
-fn announce(proxy: &Authority, word: &OsStr, environment: &[OsString]) {
-    let mut stderr = io::stderr().lock();
-    let is_plain = child::variable(environment, "TERM").is_some_and(|term| term == "dumb")
-        || child::variable(environment, "NO_COLOR").is_some_and(|value| !value.is_empty());
-    let (green, bold, off) = if stderr.is_terminal() && !is_plain {
-        ("\u{1b}[32m", "\u{1b}[1m", "\u{1b}[0m")
-    } else {
-        ("", "", "")
-    };
-    let skill = match skills::install(word, child::variable(environment, "HOME")) {
-        Skill::Nothing => String::new(),
-        Skill::Installed(agent) => {
-            format!("{green}agent-vault:{off} Installed Agent Vault skills for {agent}.\n")
-        }
-        Skill::Failed(warning) => format!("{warning}\n"),
-    };
-    drop(write!(
-        stderr,
-        "{green}agent-vault:{off} routing HTTP/HTTPS through MITM proxy ({proxy})\n{skill}\
-         {green}agent-vault:{off} agent-vault connected. Starting {bold}{}{off}...\n\n",
-        word.display()
-    ));
 }

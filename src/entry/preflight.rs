@@ -107,18 +107,20 @@ pub struct Broker {
     pub ca_pem: Vec<u8>,
     /// [`Reach::retry`].
     pub retry: Duration,
+    /// The keys of the credentials it attaches, as far as it tells.
+    pub keys: Vec<String>,
 }
 
 /// Asks the broker everything a run needs to know.
 pub fn reach(mode: Mode, reach: &Reach) -> Result<Broker, Failure> {
     let patience = Patience::new(reach.wait);
-    let (client, token, vault) = match mode {
+    let (client, token, vault, keys) = match mode {
         Mode::Agent { address, token, vault } => {
             let client = connect(&address, reach)
                 .map_err(|error| Failure::new(format!("validate token: contacting {address}: {error}")))?;
             let token = token.open()?;
-            validate(&client, &token.current(), &vault, &patience)?;
-            (client, token, vault)
+            let keys = validate(&client, &token.current(), &vault, &patience)?;
+            (client, token, vault, keys)
         }
         Mode::Admin { address, vault, ttl_seconds, home } => {
             let state = State::of(home.as_deref());
@@ -127,20 +129,28 @@ pub fn reach(mode: Mode, reach: &Reach) -> Result<Broker, Failure> {
             let client = connect(&address, reach)
                 .map_err(|error| Failure::new(format!("could not reach server at {address}: {error}")))?;
             let minted = admin::mint(&client, session, vault, ttl_seconds, &state)?;
-            (client, Token::fixed(minted.token), minted.vault)
+            // The token is good: it has just been made. What cannot be told costs placeholders, no more.
+            let asking = client.clone().with_token(minted.token.clone()).with_vault(minted.vault.as_str());
+            let keys = asking.get("/discover").map_or_else(|_| Vec::new(), |reply| keys_in(reply.body()));
+            (client, Token::fixed(minted.token), minted.vault, keys)
         }
     };
     let (ca_pem, port) = ca_and_port(&client, &patience)?;
     let proxy = proxy_at(client.address(), port);
-    Ok(Broker { client, token, vault, proxy, ca_pem, retry: reach.retry })
+    Ok(Broker { client, token, vault, proxy, ca_pem, retry: reach.retry, keys })
 }
 
 fn connect(address: &str, reach: &Reach) -> Result<Client, Error> {
     Client::new(&Settings { address, extra_roots: reach.broker_ca.as_deref(), proxy: reach.proxy.clone() })
 }
 
-/// The one `/discover`: is the token good, and for this vault?
-fn validate(client: &Client, token: &Secret, vault: &str, patience: &Patience) -> Result<(), Failure> {
+/// The one `/discover`: is the token good, and for this vault? Returns the keys it names.
+fn validate(
+    client: &Client,
+    token: &Secret,
+    vault: &str,
+    patience: &Patience,
+) -> Result<Vec<String>, Failure> {
     let asking = client.clone().with_token(token.clone()).with_vault(vault);
     let reply = match patience.call(|| asking.get("/discover")) {
         Ok(reply) => reply,
@@ -171,8 +181,19 @@ fn validate(client: &Client, token: &Secret, vault: &str, patience: &Patience) -
             "vault mismatch: requested vault {vault:?} does not match the supplied token's vault {actual:?} — \
              set AGENT_VAULT_VAULT (or --vault) to {actual:?}, or use a token for {vault:?}"
         ))),
-        _ => Ok(()),
+        _ => Ok(keys_of(&answer)),
     }
+}
+
+fn keys_in(body: &[u8]) -> Vec<String> {
+    let body = &body[..body.len().min(MAX_DISCOVER_BYTES)];
+    serde_json::from_slice(body).map_or_else(|_| Vec::new(), |answer| keys_of(&answer))
+}
+
+/// The credential keys in an answer to `/discover`; a broker may leave them out.
+fn keys_of(answer: &Value) -> Vec<String> {
+    let keys = answer.get("available_credentials").and_then(Value::as_array);
+    keys.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
 /// Fetches the CA and the proxy's port (contract A.7).

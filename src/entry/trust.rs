@@ -1,8 +1,9 @@
 //! The CA files a child's clients read: what goes in, and the first place that can hold them.
 //!
-//! Nothing of the image is assumed: neither a root store nor a writable disk. Two files are written, the
-//! vault's CA alone and the CA with the public roots, in a directory of their own that is created
-//! exclusively, readable by whatever user the child is, and removed when the guard is dropped.
+//! Nothing of the image is assumed: neither a root store nor a writable disk. Three files are written: the
+//! vault's CA alone, and the CA with the public roots, once as PEM and once as the JVM reads it. They are in
+//! a directory of their own that is created exclusively, readable by whatever user the child is, and
+//! removed when the guard is dropped.
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::{keystore, leftovers};
 use crate::failure::Failure;
 use crate::sys;
 use crate::sys::rights::{self, User};
@@ -37,8 +39,9 @@ const PEM_BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
 pub(super) enum Lifetime<'a> {
     /// Until the guard is dropped; the directory is named for this run.
     Run(&'a str),
-    /// Beyond this process, which is about to become the child. The directory is named for its content,
-    /// so that runs with the same CA share one instead of leaving one behind each.
+    /// Beyond this process, which is about to become the child; nobody is left to remove them then, on
+    /// purpose. The directory is named for its content, so that runs with the same CA share one instead of
+    /// leaving one behind each.
     Shared,
 }
 
@@ -46,7 +49,8 @@ pub(super) enum Lifetime<'a> {
 #[derive(Debug)]
 pub(super) struct TrustFiles {
     dir: PathBuf,
-    is_kept: bool,
+    /// Held while the files are in use; without it they stay.
+    claim: Option<fs::File>,
 }
 
 impl TrustFiles {
@@ -59,17 +63,23 @@ impl TrustFiles {
     pub(super) fn ca(&self) -> PathBuf {
         self.dir.join("ca.pem")
     }
+
+    /// The vault's CA and the public roots, for a JVM.
+    pub(super) fn keystore(&self) -> PathBuf {
+        self.dir.join("roots.p12")
+    }
 }
 
 impl TrustFiles {
     /// Writes another CA in place of the one there is, and the bundle with it. A client reads either the old
     /// file or the new one, never a part; `named` is the root store the environment named at the start.
     pub(super) fn replacement(&self, named: Option<&OsStr>) -> impl Fn(&[u8]) -> io::Result<()> + use<> {
-        let (dir, ca, bundle) = (self.dir.clone(), self.ca(), self.bundle());
+        let (dir, files) = (self.dir.clone(), [self.ca(), self.bundle(), self.keystore()]);
         let named = named.map(OsStr::to_owned);
         move |pem| {
             let roots = public_roots(named.as_deref());
-            for (path, content) in [(&ca, pem.to_vec()), (&bundle, [pem, &roots].concat())] {
+            let contents = [pem.to_vec(), [pem, &roots].concat(), keystore::of_pem(pem, &roots)];
+            for (path, content) in files.iter().zip(contents) {
                 let new = dir.join("new.pem");
                 fs::remove_file(&new).or_else(|error| match error.kind() {
                     io::ErrorKind::NotFound => Ok(()),
@@ -85,7 +95,7 @@ impl TrustFiles {
 
 impl Drop for TrustFiles {
     fn drop(&mut self) {
-        if !self.is_kept {
+        if self.claim.is_some() {
             // What cannot be removed is a public certificate; the run's status matters more.
             drop(fs::remove_dir_all(&self.dir));
         }
@@ -154,15 +164,18 @@ pub(super) fn place(
     lifetime: Lifetime<'_>,
 ) -> Result<TrustFiles, Failure> {
     let gap: &[u8] = if ca.ends_with(b"\n") { b"" } else { b"\n" };
-    let bundle = [ca, gap, roots].concat();
+    let content = Content { ca, bundle: [ca, gap, roots].concat(), keystore: keystore::of_pem(ca, roots) };
     let mut tried = Vec::new();
     for place in places {
         let written = match lifetime {
-            Lifetime::Run(id) => write_under(place, ca, &bundle, id),
-            Lifetime::Shared => share_under(place, ca, &bundle),
+            Lifetime::Run(id) => write_under(place, &content, &leftovers::name(id)),
+            Lifetime::Shared => share_under(place, &content),
         };
         match written {
-            Ok(files) => return Ok(files),
+            Ok(files) => {
+                leftovers::sweep(&place.path);
+                return Ok(files);
+            }
             Err(error) => tried.push(format!("{}: {error}", place.path.display())),
         }
     }
@@ -170,42 +183,54 @@ pub(super) fn place(
         .with_hint("mount a small writable directory, a tmpfs for example, and name it with --ca-dir"))
 }
 
-fn write_under(place: &Place, ca: &[u8], bundle: &[u8], id: &str) -> io::Result<TrustFiles> {
+/// What the files hold.
+struct Content<'a> {
+    ca: &'a [u8],
+    bundle: Vec<u8>,
+    keystore: Vec<u8>,
+}
+
+impl Content<'_> {
+    fn of_each(&self, files: &TrustFiles) -> [(PathBuf, &[u8]); 3] {
+        [(files.ca(), self.ca), (files.bundle(), &self.bundle), (files.keystore(), &self.keystore)]
+    }
+}
+
+fn write_under(place: &Place, content: &Content<'_>, name: &str) -> io::Result<TrustFiles> {
     if let Some(mode) = place.created_as.filter(|_| !place.path.is_dir()) {
         DirBuilder::new().recursive(true).mode(mode).create(&place.path)?;
     }
-    let dir = place.path.join(format!("agent-vault-{id}"));
-    // Exclusive: a directory somebody else has prepared under this name is refused.
-    DirBuilder::new().mode(0o755).create(&dir)?;
-    let files = TrustFiles { dir, is_kept: false };
+    let dir = place.path.join(name);
+    let claim = leftovers::create_claimed(&dir)?;
+    let files = TrustFiles { dir, claim: Some(claim) };
     place.check_reader(&place.path)?;
     // The mask a process was started with must not hide the files from a child of another user.
     fs::set_permissions(&files.dir, Permissions::from_mode(0o755))?;
-    write(&files.ca(), ca)?;
-    write(&files.bundle(), bundle)?;
+    content.of_each(&files).into_iter().try_for_each(|(path, bytes)| write(&path, bytes))?;
     Ok(files)
 }
 
-fn share_under(place: &Place, ca: &[u8], bundle: &[u8]) -> io::Result<TrustFiles> {
+fn share_under(place: &Place, content: &Content<'_>) -> io::Result<TrustFiles> {
     // The name only has to tell contents apart: what is found under it is compared byte by byte.
     let mut hasher = DefaultHasher::new();
-    hasher.write(bundle);
+    hasher.write(&content.bundle);
     let user = sys::process::user();
-    let id = format!("{user}-{:016x}", hasher.finish());
-    let mut files = match write_under(place, ca, bundle, &id) {
+    let name = format!("agent-vault-{user}-{:016x}", hasher.finish());
+    let mut files = match write_under(place, content, &name) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let files = TrustFiles { dir: place.path.join(format!("agent-vault-{id}")), is_kept: true };
+            let files = TrustFiles { dir: place.path.join(name), claim: None };
             place.check_reader(&files.dir)?;
             let found = fs::symlink_metadata(&files.dir)?;
             let is_ours = found.is_dir() && found.uid() == user && found.mode() & 0o022 == 0;
-            if !is_ours || fs::read(files.ca())? != ca || fs::read(files.bundle())? != bundle {
+            let is_so = |(path, bytes): (PathBuf, &[u8])| fs::read(path).is_ok_and(|found| found == bytes);
+            if !is_ours || !content.of_each(&files).into_iter().all(is_so) {
                 return Err(error);
             }
             files
         }
         written => written?,
     };
-    files.is_kept = true;
+    files.claim = None;
     Ok(files)
 }
 
@@ -286,7 +311,7 @@ mod tests {
     #[test]
     fn a_prepared_directory_is_refused() {
         let place_dir = scratch("prepared");
-        fs::create_dir(place_dir.join("agent-vault-7")).unwrap();
+        fs::create_dir(place_dir.join("agent-vault-run-7")).unwrap();
         let failure = place(b"CA", b"", &[at(&place_dir)], Lifetime::Run("7")).unwrap_err();
         assert!(failure.message().starts_with("MITM setup failed: write CA: "), "{failure}");
         assert!(failure.message().contains(place_dir.to_str().unwrap()));

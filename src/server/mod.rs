@@ -110,6 +110,7 @@ pub fn run(mut settings: Settings) -> Result<(), Failure> {
         },
         surroundings,
     ));
+    let here = control.local_addr().ok().and_then(|here| Authority::parse(&here.to_string()).ok());
     reactor.listen(control, Arc::new(Control(Arc::clone(&api)))).map_err(|error| cannot("listen", &error))?;
     let mut lines = format!("Agent Vault server listening on {base_url}\n");
     let outward = outward(&settings);
@@ -137,7 +138,9 @@ pub fn run(mut settings: Settings) -> Result<(), Failure> {
     // A closed stdout is no reason not to serve.
     drop(io::stdout().write_all(lines.as_bytes()));
     let serving = proxy.get().map(|proxy| &**proxy);
-    let ended = serve(&mut reactor, &signals, serving, (&store, &api), settings.health_name.as_deref());
+    let beacon = Beacon::bind(settings.health_name.as_deref(), here.as_ref())
+        .inspect_err(|error| log_event!(Warn, "agent-vault health will find nothing here", err = error));
+    let ended = serve(&mut reactor, &signals, serving, (&store, &api), beacon.as_ref().ok());
     journal.close(Instant::now() + LOG_GRACE);
     keeper::write_uses(&store);
     if let Some(proxy) = proxy.get() {
@@ -205,17 +208,13 @@ fn serve(
     signals: &Signals,
     proxy: Option<&Proxy>,
     (store, api): (&Store, &Api),
-    health_name: Option<&str>,
+    beacon: Option<&Beacon>,
 ) -> Result<(), Failure> {
     let failed = |error: io::Error| cannot("go on serving", &error);
     let signal_wake = reactor.watch(signals.as_fd().as_raw_fd()).map_err(failed)?;
-    let beacon = match Beacon::bind(health_name) {
-        Ok(beacon) => Some((reactor.watch(beacon.descriptor()).map_err(failed)?, beacon)),
-        Err(error) => {
-            log_event!(Warn, "agent-vault health will find nothing here", err = error);
-            None
-        }
-    };
+    if let Some(beacon) = beacon {
+        reactor.watch(beacon.descriptor()).map_err(failed)?;
+    }
     let mut lookout = Lookout::new();
     loop {
         let now = Instant::now();
@@ -229,7 +228,7 @@ fn serve(
                 }
             }
             Wake::Watched(_) => {
-                if let Some((_, beacon)) = &beacon {
+                if let Some(beacon) = beacon {
                     beacon.answer();
                 }
             }

@@ -61,7 +61,7 @@ pub(super) struct Relay {
 
 impl Relay {
     pub(super) fn new(credential: Secret, broker: Broker) -> Arc<Self> {
-        let Broker { client, token, vault, proxy, ca_pem, retry } = broker;
+        let Broker { client, token, vault, proxy, ca_pem, retry, .. } = broker;
         let ingress = Ingress::new(proxy, retry);
         let admission = Admission::default();
         Arc::new(Self {
