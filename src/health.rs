@@ -117,7 +117,7 @@ pub fn ask(name: Option<&str>, question: Question) -> Result<(), Unwell> {
 }
 
 /// Whether somebody accepts a connection there.
-fn reach(needs: &Authority) -> io::Result<()> {
+pub fn reach(needs: &Authority) -> io::Result<()> {
     let mut last = io::Error::from(io::ErrorKind::NotFound);
     for address in needs.resolve()? {
         match TcpStream::connect_timeout(&address, READY_LIMIT) {

@@ -9,7 +9,7 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::{Origin, Site, TempDir, bare, contains, need, need_node, need_python, run, source};
+use support::{Origin, Site, TempDir, answer, bare, contains, need, need_node, need_python, run, source};
 
 /// Not ASCII and not a form, so that a client or a proxy that touches it is caught.
 const BODY: &str = "amount=1099&note=Größe {\"a\": [1, 2]}\n";
@@ -130,6 +130,102 @@ fn go_net_http() {
 }
 
 #[test]
+fn ruby_net_http() {
+    let Some(ruby) = need("ruby_net_http", "ruby", "install ruby") else { return };
+    with_script(&ruby, "with_net_http.rb");
+}
+
+#[test]
+fn deno_fetch() {
+    let Some(deno) = need("deno_fetch", "deno", "pip install deno") else { return };
+    let site = Site::open(Origin::tls(&[API]), API);
+    let url = site.origin.url(API, "");
+    let mut command = site.command();
+    let cache = TempDir::new();
+    command.env("DENO_DIR", cache.path()).arg(deno);
+    site.observe(command.args(["run", "--allow-net", &source("with_deno.js"), &url, BODY]));
+    expect_get_and_post(site);
+}
+
+/// `HttpsURLConnection`: proxy, exceptions and roots come from `JAVA_TOOL_OPTIONS` alone.
+#[test]
+fn java_url_connection() {
+    java("java_url_connection", "WithUrlConnection.java");
+}
+
+#[test]
+fn java_http_client() {
+    java("java_http_client", "WithHttpClient.java");
+}
+
+/// The JVM's own tool reads the trust store: the vault's CA is its first entry, the public roots follow.
+#[test]
+fn java_keytool() {
+    let Some(keytool) = need("java_keytool", "keytool", "install default-jdk-headless") else { return };
+    let site = Site::open(Origin::tls(&[API]), API);
+    let script = "keytool -list -storetype PKCS12 -storepass any-at-all \
+                  -keystore \"${JAVA_TOOL_OPTIONS##*trustStore=}\"";
+    assert!(keytool.is_file());
+    let listed = site.client(Path::new("sh"), &["-c", script]).stdout;
+    assert!(listed.contains("root-0, ") && listed.contains("root-100, "), "{listed}");
+    assert_eq!(listed.matches(" trustedCertEntry").count(), listed.matches("\nroot-").count(), "{listed}");
+}
+
+#[test]
+fn wget() {
+    let Some(_) = need("wget", "wget", "install wget") else { return };
+    let site = Site::open(Origin::tls(&[API]), API);
+    site.client(Path::new("sh"), &[&source("with_wget.sh"), &site.origin.url(API, ""), BODY]);
+    expect_get_and_post(site);
+}
+
+#[test]
+fn pip() {
+    let Some(python) = need_python("pip", "pip") else { return };
+    let page = "<a href=\"thing-1.2.3-py3-none-any.whl\">thing-1.2.3-py3-none-any.whl</a>";
+    let mut site = Site::open(
+        Origin::tls(&[API]).answering(move |_| answer(200, &[("Content-Type", "text/html")], page)),
+        API,
+    );
+    let index = site.origin.url(API, "/simple");
+    let args = ["-m", "pip", "--disable-pip-version-check", "--isolated", "index", "versions"];
+    let ended = site.client(&python, &[&args[..], &["--index-url", &index, "thing"]].concat());
+    assert!(ended.stdout.contains("1.2.3"), "{}", ended.stdout);
+    site.expect_credential_on(&site.origin.requests());
+    site.expect_no_traces();
+}
+
+#[test]
+fn cargo() {
+    // Not the one on the path, which may be a front that wants settings of its own.
+    let cargo = env!("CARGO");
+    let origin = Origin::tls(&[API]);
+    let at = origin.url(API, "");
+    let origin = origin.answering(move |request| match request.target.split('?').next() {
+        Some("/index/config.json") => answer(200, &[], &format!("{{\"dl\":\"{at}/dl\",\"api\":\"{at}\"}}")),
+        _ => answer(
+            200,
+            &[],
+            "{\"crates\":[{\"name\":\"something\",\"max_version\":\"1.2.3\",\"description\":\"found\"}],\
+             \"meta\":{\"total\":1}}",
+        ),
+    });
+    let mut site = Site::open(origin, API);
+    let ended = site.client(Path::new("sh"), &[&source("with_cargo.sh"), cargo, &site.origin.url(API, "")]);
+    assert!(ended.stdout.contains("something = \"1.2.3\""), "{}", ended.stdout);
+    let requests = site.origin.requests();
+    assert!(requests.iter().any(|seen| seen.target.starts_with("/api/v1/crates?")), "{requests:?}");
+    site.expect_credential_on(&requests);
+    site.expect_no_traces();
+}
+
+/// An SDK that insists on a key finds a placeholder, and what it sends is replaced.
+#[test]
+fn an_sdk_that_insists_on_a_key_starts() {
+    python("an_sdk_that_insists_on_a_key_starts", "requests", "with_sdk_key.py");
+}
+
+#[test]
 fn openssl_raw() {
     let Some(_) = need("openssl_raw", "openssl", "install openssl") else { return };
     let site = Site::open(Origin::tls(&[API]), API);
@@ -141,6 +237,11 @@ fn openssl_raw() {
 fn python(test: &str, module: &str, script: &str) {
     let Some(python) = need_python(test, module) else { return };
     with_script(&python, script);
+}
+
+fn java(test: &str, source: &str) {
+    let Some(java) = need(test, "java", "install default-jdk-headless") else { return };
+    with_script(&java, source);
 }
 
 fn node(test: &str, script: &str) {

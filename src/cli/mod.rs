@@ -7,6 +7,7 @@
 mod args;
 mod check;
 mod completion;
+mod doctor;
 mod duration;
 mod health;
 mod help;
@@ -110,6 +111,14 @@ const STARTING: &[Verb] = &[
 ];
 
 const ABOUT_ITSELF: &[Verb] = &[
+    Verb {
+        words: &["doctor"],
+        usage: run::USAGE,
+        about: "Say what a run would find here, and start nothing",
+        flags: &[],
+        example: "agent-vault doctor -- /app",
+        run: doctor::doctor,
+    },
     Verb {
         words: &["health"],
         usage: "[flags]",

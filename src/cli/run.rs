@@ -62,7 +62,7 @@ Flags, each with a variable of the same meaning:
   --no-placeholders     set no variables for credential keys that the environment lacks
                         (AGENT_VAULT_NO_PLACEHOLDERS)
   --env-only            show what the command would find in its environment, secrets hidden, and do not start it
-  --json                with --env-only: as JSON
+  --json                with --env-only, and of doctor: as JSON
   --log-level LEVEL     error, warn, info or debug (AGENT_VAULT_LOG_LEVEL)
   --quiet               say nothing but errors (AGENT_VAULT_QUIET)
   --stop-timeout 10s    kill the command this long after it was asked to stop (AGENT_VAULT_STOP_TIMEOUT)
@@ -94,7 +94,16 @@ fn plan(world: &World<'_>, args: Args) -> Result<Plan, Failure> {
     if flags.iter().any(|flag| flag == "--isolation=") {
         return Err(no_mode(""));
     }
-    let mut args = Args::new(flags);
+    let plan = read(world, Args::new(flags), behind)?;
+    if plan.command.is_empty() && plan.show.is_none() {
+        return Err(Failure::usage("requires at least 1 arg(s), only received 0")
+            .with_hint("agent-vault run [flags] -- <command> [args…]"));
+    }
+    Ok(plan)
+}
+
+/// Reads flags and variables, and the command, if there is one; `behind` is what follows `--`.
+pub(super) fn read(world: &World<'_>, mut args: Args, behind: Vec<OsString>) -> Result<Plan, Failure> {
     let mut read = |flag: &'static str, twin: &str| Ok(args.value(flag)?.or_else(|| world.var(twin)));
     let broker_ca = read("--broker-ca", "AGENT_VAULT_BROKER_CA")?;
     let wait = read("--wait", "AGENT_VAULT_WAIT")?;
@@ -113,10 +122,6 @@ fn plan(world: &World<'_>, args: Args) -> Result<Plan, Failure> {
     let isolation = Isolation::read(&mut args)?;
     let mut command = words(args)?;
     command.extend(behind);
-    if command.is_empty() && telling.show.is_none() {
-        return Err(Failure::usage("requires at least 1 arg(s), only received 0")
-            .with_hint("agent-vault run [flags] -- <command> [args…]"));
-    }
     isolation.check(world)?;
     telling.set_up();
     let attacher = match standalone::chosen(world, document)? {
@@ -208,7 +213,7 @@ fn is_mode(mode: &str) -> bool {
 }
 
 /// Flags and first words, and what stands behind `--` verbatim.
-fn split_at_dashes(mut line: Vec<OsString>) -> (Vec<OsString>, Vec<OsString>) {
+pub(super) fn split_at_dashes(mut line: Vec<OsString>) -> (Vec<OsString>, Vec<OsString>) {
     match line.iter().position(|arg| arg == "--") {
         Some(at) => {
             let behind = line.split_off(at + 1);

@@ -9,6 +9,7 @@ mod admission;
 mod announce;
 mod bypass;
 mod child;
+pub mod doctor;
 pub mod environment;
 mod front;
 mod host;
@@ -149,7 +150,7 @@ pub fn run(plan: &Plan) -> Result<Exit, Failure> {
 
 /// `--direct`: no process of ours stays.
 fn become_child(host: Host, plan: &Plan, file: &Path, broker: &Broker) -> Result<Exit, Failure> {
-    let trust = place_trust(&host, plan, &broker.ca_pem, Lifetime::Shared)?;
+    let trust = place_trust(&host.environment, plan, &broker.ca_pem, Lifetime::Shared)?;
     let route = Route {
         token: &broker.token.current(),
         address: broker.client.address(),
@@ -174,7 +175,8 @@ fn become_child(host: Host, plan: &Plan, file: &Path, broker: &Broker) -> Result
 
 /// A listener of ours in front of the child, and this process looking after both.
 fn supervise(host: Host, plan: &Plan, file: &Path, mut front: Front) -> Result<Exit, Failure> {
-    let trust = place_trust(&host, plan, &front.ca_pem, Lifetime::Run(&front::fresh_run_id()?))?;
+    let run = front::fresh_run_id()?;
+    let trust = place_trust(&host.environment, plan, &front.ca_pem, Lifetime::Run(&run))?;
     if let Some(keeper) = &mut front.keeper {
         keeper.replace_ca_with(Box::new(trust.replacement(host.variable("SSL_CERT_FILE"))));
     }
@@ -248,12 +250,18 @@ fn may_take_on(options: &Supervision) -> Result<(), Failure> {
     }
 }
 
-fn place_trust(host: &Host, plan: &Plan, ca: &[u8], lifetime: Lifetime<'_>) -> Result<TrustFiles, Failure> {
+fn place_trust(
+    environment: &[OsString],
+    plan: &Plan,
+    ca: &[u8],
+    lifetime: Lifetime<'_>,
+) -> Result<TrustFiles, Failure> {
     let named = plan.surroundings.ca_dir.as_deref();
-    let places = trust::places(named, host.variable("TMPDIR"), host.variable("HOME"));
+    let variable = |name: &str| environment::variable(environment, name);
+    let places = trust::places(named, variable("TMPDIR"), variable("HOME"));
     let reader = plan.supervision.rights.user;
     let places: Vec<_> = places.into_iter().map(|place| place.read_by(reader)).collect();
-    let roots = trust::public_roots(host.variable("SSL_CERT_FILE"));
+    let roots = trust::public_roots(variable("SSL_CERT_FILE"));
     trust::place(ca, &roots, &places, lifetime)
 }
 
