@@ -118,7 +118,7 @@ fn a_token_file_the_command_could_read_is_told() {
 #[test]
 fn a_run_without_a_broker_has_a_page_too() {
     let stand_in = StandIn::start();
-    let document = json!({ "services": [{ "name": "s", "host": "api.example.test",
+    let document = json!({ "services": [{ "name": "stripe", "host": "api.example.test",
         "auth": { "type": "bearer", "token": "STRIPE_KEY" } }] });
     let mut command = stand_in.bare();
     command.env("AGENT_VAULT_CONFIG", document.to_string()).env("STRIPE_KEY", "sk_hunter2");
