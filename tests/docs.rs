@@ -10,8 +10,8 @@ use std::path::Path;
 use std::process::Command;
 
 use support::{
-    BINARY, Origin, Running, SECRET, TempDir, bare, blocks, need, readme_block, repository_file, run,
-    search_path,
+    BINARY, Background, Origin, Running, SECRET, TempDir, bare, blocks, need, readme_block, repository_file,
+    run, search_path,
 };
 
 /// Where each block of the README is run. A new block needs a line here, and a test that runs it.
@@ -24,6 +24,9 @@ const RUN_BY: [(&str, &str, &str); 7] = [
     ("In a container", "sh", "tests/container.rs"),
     ("Without a broker", "sh", "tests/docs.rs"),
 ];
+
+/// The page for operators: a test runs each of its blocks, one after the other.
+const OPERATIONS: &str = "docs/operations.md";
 
 #[test]
 fn every_block_is_run_somewhere() {
@@ -42,6 +45,7 @@ fn every_block_is_run_somewhere() {
         for block in blocks(&repository_file(page)) {
             match block.language.as_str() {
                 "text" => {}
+                "sh" if page == OPERATIONS => {}
                 // A body that is shown to be sent has to be one.
                 "json" => drop(serde_json::from_str::<serde_json::Value>(&block.text).expect(page)),
                 other => panic!("no test runs the {other} block of {page}"),
@@ -128,6 +132,53 @@ fn a_run_without_a_broker_is_as_printed() {
     let ended = run(&mut command, b"").expect_success();
     assert!(ended.stdout.ends_with("origin saw GET /v1/balance\n"), "{}", ended.stdout);
     assert_eq!(origin.last().field("authorization"), Some(format!("Bearer {SECRET}").as_str()));
+}
+
+/// An operator's days, block by block: after each restart the broker has what it had.
+#[test]
+fn an_operator_can_follow_the_page() {
+    let home = TempDir::new();
+    symlink(BINARY, home.dir("bin").join("agent-vault")).expect("a link to the binary");
+    home.write("master-password", "a master password\n");
+    home.write("new-master-password", "another master password\n");
+    home.write("new-password", "another password\n");
+    let _background = Background(&home);
+    let here = |script: &str| {
+        let mut command = shell(&home, script);
+        command
+            .env("AGENT_VAULT_MASTER_PASSWORD_FILE", home.join("master-password"))
+            .env("AGENT_VAULT_OWNER_EMAIL", "you@example.com")
+            .env("AGENT_VAULT_OWNER_PASSWORD", "correct horse battery");
+        command
+    };
+    let address = || {
+        let log = fs::read_to_string(home.join(".agent-vault/server.log")).unwrap_or_default();
+        let last = log.lines().rev().find_map(|line| line.strip_prefix("Agent Vault server listening on "));
+        last.unwrap_or_default().to_owned()
+    };
+    let page = repository_file(OPERATIONS);
+    for block in blocks(&page).iter().filter(|block| block.language == "sh") {
+        // A port of its own at every start, which the commands after it have to be told.
+        let start = "agent-vault server --detach --port 0 --mitm-port auto\n";
+        let script = block.text.replace("agent-vault server --detach\n", start);
+        for part in script.split_inclusive(start) {
+            let mut command = here(part);
+            // A server would take it for its public address.
+            if !part.ends_with(start) {
+                command.env("AGENT_VAULT_ADDR", address());
+            }
+            run(&mut command, b"").expect_success();
+        }
+    }
+    let owner = "agent-vault auth login --email you@example.com --password-stdin < new-password\n\
+                 agent-vault account whoami\nagent-vault server stop\n";
+    let ended = run(here(owner).env("AGENT_VAULT_ADDR", address()), b"").expect_success();
+    assert!(ended.stdout.contains("you@example.com"), "{}", ended.stdout);
+    // Backups are what they are said to be.
+    let restored = run(&mut here("agent-vault restore --force before-upgrade.db"), b"");
+    assert!(restored.code() == Some(0), "{}", restored.stderr);
+    let older = run(&mut here("agent-vault restore --force vault-backup.db"), b"");
+    assert!(older.stderr.starts_with("wrong master password for this backup\n"), "{}", older.stderr);
 }
 
 /// The first column of the table under "When it does not work": its fixed words are in the source.

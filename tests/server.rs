@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
-use support::{BINARY, Ended, Running, TempDir, bare, run};
+use support::{BINARY, Background, Ended, Running, TempDir, bare, run};
 
 const LISTENING: &str = "Agent Vault server listening on ";
 const PASSWORD: (&str, &str) = ("AGENT_VAULT_MASTER_PASSWORD", "a master password of tests");
@@ -136,16 +136,6 @@ fn only_the_right_password_opens_the_store() {
         "{}",
         ended.stderr
     );
-}
-
-/// A server in the background, stopped when the test is over.
-struct Background<'h>(&'h TempDir);
-
-impl Drop for Background<'_> {
-    fn drop(&mut self) {
-        // One that was stopped already says so.
-        drop(cli(self.0, &["server", "stop"], &[], ""));
-    }
 }
 
 /// The numbers in a server's PID file and in what it printed when it went to the background.

@@ -195,6 +195,16 @@ fn serve(command: &mut Command) -> (Running, String, String) {
     (server, address, proxy)
 }
 
+/// A server in the background, stopped when the test is over.
+pub(crate) struct Background<'h>(pub(crate) &'h TempDir);
+
+impl Drop for Background<'_> {
+    fn drop(&mut self) {
+        // One that was stopped already says so.
+        drop(run(bare(Path::new(BINARY), self.0.path()).args(["server", "stop"]), b""));
+    }
+}
+
 /// A command with a home and a search path, and nothing else of the test's environment.
 pub(crate) fn bare(program: &Path, home: &Path) -> Command {
     let mut command = Command::new(program);

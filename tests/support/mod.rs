@@ -16,7 +16,7 @@ mod terminal;
 mod tools;
 pub(crate) mod websocket;
 
-pub(crate) use broker::{BINARY, Broker, OWNER_PASSWORD, bare};
+pub(crate) use broker::{BINARY, Background, Broker, OWNER_PASSWORD, bare};
 pub(crate) use origin::{Origin, Received, Wire};
 pub(crate) use process::{Ended, PATIENCE, Running, TempDir, run};
 pub(crate) use readme::{blocks, readme_block, repository_file};
