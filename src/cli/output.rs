@@ -60,13 +60,24 @@ pub fn line(cells: &[String], widths: &[usize]) -> String {
     format!("{}\n", cells.join("  ").trim_end())
 }
 
-/// A text that stays on its line and cannot command the terminal, whatever it holds.
+/// A text that stays on its line and cannot command the terminal, whatever it holds: what is read is what is
+/// there, in its order. An agent's proposal is decided on what is seen of it.
 pub fn printable(cell: &str) -> String {
     let mut text = String::with_capacity(cell.len());
     for c in cell.chars() {
-        if c.is_control() { text.extend(c.escape_default()) } else { text.push(c) }
+        if c.is_control() || is_unseen(c) { text.extend(c.escape_default()) } else { text.push(c) }
     }
     text
+}
+
+/// Characters without a shape of their own that turn the order of others around, break their line or come
+/// between them.
+fn is_unseen(c: char) -> bool {
+    matches!(
+        c,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}'
+    )
 }
 
 #[cfg(test)]
@@ -83,5 +94,10 @@ mod tests {
     fn a_cell_cannot_leave_its_line_or_command_the_terminal() {
         let rows = vec![vec!["a\nb\u{1b}[2J".to_owned()]];
         assert_eq!(table(&["X"], &rows), "X\na\\nb\\u{1b}[2J\n");
+        // Shown as they are, these would read `api.stripe.com`.
+        for host in ["api.\u{202e}moc.epirts", "api.str\u{200b}ipe.com", "\u{2066}api.stripe.com"] {
+            assert!(printable(host).contains("\\u{20"), "{host:?}");
+        }
+        assert_eq!(printable("é 語 🙂"), "é 語 🙂");
     }
 }
