@@ -494,7 +494,6 @@ fn a_wrong_command_line_ends_with_2_and_asks_nothing() {
         ("vault list --jsn", "unknown flag: --jsn"),
         ("vault use X", "name \"X\" must be at least 3 characters"),
         ("vault token --ttl 5m", "invalid argument \"5m\" for \"--ttl\" flag: not a number"),
-        ("vault service set", "missing flag: -f FILE"),
         ("vault service add", "missing flags: --name, --host and --auth-type, or -f FILE"),
         ("vault service add -f x --name y", "-f describes the service: leave the other flags out"),
         ("vault agent set-role bot", "missing flag: --role"),

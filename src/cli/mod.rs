@@ -16,6 +16,7 @@ pub mod output;
 mod run;
 mod sealing;
 mod server;
+mod version;
 pub mod world;
 
 use std::ffi::{OsStr, OsString};
@@ -73,6 +74,7 @@ const TABLE: &[&[Verb]] = &[
     operator::reset::VERBS,
     completion::VERBS,
     ABOUT_ITSELF,
+    version::VERBS,
 ];
 
 const STARTING: &[Verb] = &[
@@ -126,14 +128,6 @@ const ABOUT_ITSELF: &[Verb] = &[
         flags: &[health::FLAGS],
         example: "agent-vault health",
         run: health::health,
-    },
-    Verb {
-        words: &["version"],
-        usage: "",
-        about: "Print the version",
-        flags: &[],
-        example: "agent-vault version",
-        run: version,
     },
 ];
 
@@ -250,17 +244,6 @@ fn without_telemetry(line: Vec<OsString>) -> Vec<OsString> {
             is_command || !(bytes == b"--telemetry" || bytes.starts_with(b"--telemetry="))
         })
         .collect()
-}
-
-fn version(_: &World<'_>, args: Args) -> Result<Exit, Failure> {
-    args.finish()?;
-    output::print(&format!(
-        "agent-vault {} {}/{}\n",
-        env!("CARGO_PKG_VERSION"),
-        std::env::consts::OS,
-        std::env::consts::ARCH
-    ))?;
-    Ok(Exit::Success)
 }
 
 #[cfg(test)]

@@ -49,8 +49,13 @@ impl<'a> World<'a> {
             && self.var("TERM").is_none_or(|term| term != "dumb")
     }
 
+    /// Whether nothing but a person can be at the other end of stdin.
+    pub fn is_stdin_a_terminal(&self) -> bool {
+        std::io::stdin().is_terminal()
+    }
+
     /// Whether a person may be asked.
     pub fn is_interactive(&self) -> bool {
-        std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+        self.is_stdin_a_terminal() && std::io::stderr().is_terminal()
     }
 }

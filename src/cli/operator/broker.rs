@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Args, World, ask, list, output, text};
+use super::{Args, World, ask, choose, list, output, text};
 use crate::client::state::{Session, State, project_vault};
 use crate::client::{Cause, Client, Error, ProxyVars, Reply, Settings};
 use crate::entry;
@@ -17,7 +17,7 @@ use crate::failure::Failure;
 use crate::secret::Secret;
 
 /// Where `agent-vault server` listens when it is told nothing.
-const LOCAL: &str = "http://127.0.0.1:14321";
+pub(super) const LOCAL: &str = "http://127.0.0.1:14321";
 
 /// What the command line says about the way to the broker.
 pub(super) struct Reach {
@@ -53,6 +53,10 @@ impl Conditional<'_, '_> {
         self.call(&|client| client.post(path, body))
     }
 
+    pub(super) fn put(&mut self, path: &str, body: &Value) -> Result<Reply, Failure> {
+        self.call(&|client| client.put(path, body))
+    }
+
     pub(super) fn delete(&mut self, path: &str) -> Result<Reply, Failure> {
         self.call(&|client| client.delete(path, None))
     }
@@ -68,6 +72,15 @@ impl Conditional<'_, '_> {
 impl Reach {
     pub(super) fn take(args: &mut Args) -> Result<Self, Failure> {
         Ok(Self { address: args.value("--address")?, broker_ca: args.value("--broker-ca")? })
+    }
+
+    /// What a person at the terminal says, where neither the command line nor the environment does.
+    pub(super) fn or_chosen(self, world: &World<'_>) -> Result<Self, Failure> {
+        let is_named = self.address.is_some() || world.var("AGENT_VAULT_ADDR").is_some();
+        if is_named || !world.is_interactive() {
+            return Ok(self);
+        }
+        Ok(Self { address: Some(choose::address(world)?), ..self })
     }
 
     /// Where a link leads, unless the command line names another address.
@@ -239,10 +252,13 @@ impl<'w> Broker<'w> {
     fn told(&self, error: &Error) -> Failure {
         let address = self.client.address();
         match error {
-            Error::Status { body, .. } => {
+            Error::Status { code, body } => {
                 let failure = Failure::new(error.to_string());
                 match candidates(body) {
                     Some(candidates) => failure.with_hint(format!("use one of the names: {candidates}")),
+                    None if *code == 412 => {
+                        failure.with_hint("somebody else changed them just now; run the command again")
+                    }
                     None => failure,
                 }
             }
@@ -272,6 +288,11 @@ fn candidates(body: &[u8]) -> Option<String> {
 
 /// The vault an ordinary command means when it must have one (contract E.2).
 pub(super) fn vault_of(world: &World<'_>, flag: Option<String>) -> String {
+    named_vault(world, flag).unwrap_or_else(|| "default".to_owned())
+}
+
+/// The vault that the command line or its surroundings name.
+pub(super) fn named_vault(world: &World<'_>, flag: Option<String>) -> Option<String> {
     resolve(flag, |name| world.var(name), project_vault, &world.state())
 }
 
@@ -280,11 +301,8 @@ fn resolve(
     var: impl Fn(&str) -> Option<String>,
     project: impl Fn() -> Option<String>,
     state: &State,
-) -> String {
-    flag.or_else(|| var("AGENT_VAULT_VAULT"))
-        .or_else(project)
-        .or_else(|| state.context_vault())
-        .unwrap_or_else(|| "default".to_owned())
+) -> Option<String> {
+    flag.or_else(|| var("AGENT_VAULT_VAULT")).or_else(project).or_else(|| state.context_vault())
 }
 
 #[cfg(test)]
@@ -293,16 +311,16 @@ mod tests {
 
     /// Contract J 114.
     #[test]
-    fn flag_environment_project_context_default() {
+    fn flag_environment_project_context() {
         let home = tempfile::tempdir().unwrap();
         let state = State::of(Some(home.path()));
         let some = |text: &str| Some(text.to_owned());
-        assert_eq!(resolve(None, |_| None, || None, &state), "default");
+        assert_eq!(resolve(None, |_| None, || None, &state), None);
         state.save_context_vault("context").unwrap();
-        assert_eq!(resolve(None, |_| None, || None, &state), "context");
-        assert_eq!(resolve(None, |_| None, || some("project"), &state), "project");
-        assert_eq!(resolve(None, |_| some("variable"), || some("project"), &state), "variable");
-        assert_eq!(resolve(some("flag"), |_| some("variable"), || some("project"), &state), "flag");
+        assert_eq!(resolve(None, |_| None, || None, &state), some("context"));
+        assert_eq!(resolve(None, |_| None, || some("project"), &state), some("project"));
+        assert_eq!(resolve(None, |_| some("variable"), || some("project"), &state), some("variable"));
+        assert_eq!(resolve(some("flag"), |_| some("variable"), || some("project"), &state), some("flag"));
     }
 
     #[test]

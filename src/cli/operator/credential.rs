@@ -13,6 +13,7 @@ use super::broker::{Broker, Reach};
 use super::{AS_JSON, Args, Flag, IN_VAULT, REACH, Verb, World, ask, encoded, list, output, text};
 use crate::failure::{Exit, Failure};
 use crate::secret::Secret;
+use crate::vault::service::is_credential_key;
 
 pub(in crate::cli) const VERBS: &[Verb] = &[
     Verb {
@@ -33,14 +34,14 @@ pub(in crate::cli) const VERBS: &[Verb] = &[
     },
     Verb {
         words: &["vault", "credential", "set"],
-        usage: "KEY=VALUE… [flags]",
-        about: "Set credentials; KEY=- reads the value from stdin, less one line break at its end",
+        usage: "KEY… | KEY=VALUE… [flags]",
+        about: "Set credentials; KEY alone is asked for, or read from stdin as with KEY=-, less one line break at its end",
         flags: &[
             &[Flag("--from-file KEY=PATH", "read the value from a file, likewise; may be repeated")],
             IN_VAULT,
             REACH,
         ],
-        example: "agent-vault vault credential set STRIPE_KEY=- --vault shop < stripe-key",
+        example: "agent-vault vault credential set STRIPE_KEY --vault shop < stripe-key",
         run: set,
     },
     Verb {
@@ -130,9 +131,10 @@ fn usage(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
 fn set(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
     let (reach, vault) = (Reach::take(&mut args)?, args.value("--vault")?);
     let mut given = Given::in_files(&mut args)?;
-    Given::as_words(&mut args, &mut given)?;
+    let alone = if world.is_stdin_a_terminal() { Alone::Asked } else { Alone::OnStdin };
+    Given::as_words(&mut args, &mut given, alone)?;
     if given.is_empty() {
-        return Err(Failure::usage("missing argument: KEY=VALUE"));
+        return Err(Failure::usage("missing argument: KEY"));
     }
     check(&given)?;
     let (mut broker, vault) = Broker::for_vault(world, &reach, vault)?;
@@ -163,7 +165,19 @@ pub(super) struct Given {
 pub(super) enum Place {
     Word(Secret),
     Stdin,
+    /// On stdin, since nobody is there to be asked.
+    Piped,
+    /// With a person, who types it unseen.
+    Person,
     File(String),
+}
+
+/// What a key without a value stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Alone {
+    Asked,
+    OnStdin,
+    Refused,
 }
 
 impl Given {
@@ -173,16 +187,20 @@ impl Given {
     }
 
     /// Takes all words that are left, behind what is given already.
-    pub(super) fn as_words(args: &mut Args, given: &mut Vec<Self>) -> Result<(), Failure> {
+    pub(super) fn as_words(args: &mut Args, given: &mut Vec<Self>, alone: Alone) -> Result<(), Failure> {
         while let Some(pair) = args.opt_word()? {
-            given.push(Self::as_word(&pair, given.len())?);
+            given.push(Self::as_word(&pair, given.len(), alone)?);
         }
         Ok(())
     }
 
     /// The message names the position, since the word may be a secret with its key forgotten.
-    fn as_word(pair: &str, before: usize) -> Result<Self, Failure> {
+    fn as_word(pair: &str, before: usize, alone: Alone) -> Result<Self, Failure> {
         match pair.split_once('=') {
+            None if is_credential_key(pair) && alone != Alone::Refused => {
+                let place = if alone == Alone::Asked { Place::Person } else { Place::Piped };
+                Ok(Self { key: pair.to_owned(), place })
+            }
             Some((key, "-")) if !key.is_empty() => Ok(Self { key: key.to_owned(), place: Place::Stdin }),
             Some((key, value)) if !key.is_empty() => {
                 Ok(Self { key: key.to_owned(), place: Place::Word(value.into()) })
@@ -202,11 +220,17 @@ impl Given {
 }
 
 impl Place {
+    pub(super) fn is_stdin(&self) -> bool {
+        matches!(self, Self::Stdin | Self::Piped)
+    }
+
     /// Reads the value; `key` stands in messages for it.
     pub(super) fn read(self, key: &str) -> Result<Secret, Failure> {
         match self {
             Self::Word(value) => Ok(value),
             Self::Stdin => ask::stdin(),
+            Self::Piped => not_empty(key, ask::stdin()?),
+            Self::Person => not_empty(key, ask::hidden(&format!("Value of {key}: "))?),
             Self::File(path) => {
                 let failed = |error: &dyn std::fmt::Display| Failure::new(format!("{key}: {path}: {error}"));
                 let mut bytes = Vec::new();
@@ -223,13 +247,23 @@ impl Place {
     }
 }
 
+/// Nobody who gives a key alone means to set nothing.
+fn not_empty(key: &str, value: Secret) -> Result<Secret, Failure> {
+    if value.is_empty() {
+        return Err(
+            Failure::new(format!("no value came for {key}")).with_hint(format!("{key}= sets an empty one"))
+        );
+    }
+    Ok(value)
+}
+
 /// Each key once, and stdin for one of them at most.
 pub(super) fn check(given: &[Given]) -> Result<(), Failure> {
     let mut keys = BTreeSet::new();
     if let Some(again) = given.iter().find(|one| !keys.insert(&one.key)) {
         return Err(Failure::usage(format!("{} is given more than once", again.key)));
     }
-    if given.iter().filter(|one| matches!(one.place, Place::Stdin)).count() > 1 {
+    if given.iter().filter(|one| one.place.is_stdin()).count() > 1 {
         return Err(Failure::usage("only one value can be read from stdin"));
     }
     Ok(())
@@ -251,18 +285,22 @@ mod tests {
     use super::*;
 
     fn given(words: &[&str]) -> Result<Vec<Given>, Failure> {
-        let given: Vec<Given> =
-            words.iter().enumerate().map(|(at, word)| Given::as_word(word, at)).collect::<Result<_, _>>()?;
+        let given: Vec<Given> = words
+            .iter()
+            .enumerate()
+            .map(|(at, word)| Given::as_word(word, at, Alone::OnStdin))
+            .collect::<Result<_, _>>()?;
         check(&given)?;
         Ok(given)
     }
 
     #[test]
     fn a_pair_is_split_at_its_first_equals_sign() {
-        let pairs = given(&["A=b=c", "B=", "C=-"]).unwrap();
+        let pairs = given(&["A=b=c", "B=", "C"]).unwrap();
         assert!(matches!(&pairs[0].place, Place::Word(value) if *value == Secret::from("b=c")));
         assert!(matches!(&pairs[1].place, Place::Word(value) if value.is_empty()));
-        assert!(matches!(pairs[2].place, Place::Stdin));
+        assert!(matches!(pairs[2].place, Place::Piped));
+        assert!(matches!(given(&["C=-"]).unwrap()[0].place, Place::Stdin));
     }
 
     #[test]
@@ -271,6 +309,7 @@ mod tests {
             (&["A=1", "sk_live_1"][..], "credential 2 is not of the form KEY=VALUE"),
             (&["=sk_live_1"], "credential 1 is not of the form KEY=VALUE"),
             (&["A=1", "A=2"], "A is given more than once"),
+            (&["A", "B"], "only one value can be read from stdin"),
             (&["A=-", "B=-"], "only one value can be read from stdin"),
         ] {
             assert_eq!(given(words).err().unwrap().message(), message);

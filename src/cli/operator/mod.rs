@@ -12,6 +12,7 @@ pub(super) mod backup;
 mod broker;
 pub(super) mod ca;
 pub(super) mod catalog;
+mod choose;
 pub(super) mod config;
 pub(super) mod credential;
 mod document;

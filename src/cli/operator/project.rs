@@ -2,7 +2,7 @@
 
 use super::ask::{self, Consent};
 use super::broker::{Broker, Reach};
-use super::{Args, Flag, REACH, Verb, WITHOUT_ASKING, World, list, output, text};
+use super::{Args, Flag, REACH, Verb, WITHOUT_ASKING, World, choose, output};
 use crate::client::state::{project_vault, save_project_vault};
 use crate::failure::{Exit, Failure};
 use crate::vault::service::name;
@@ -26,7 +26,10 @@ fn init(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
     args.finish()?;
     let vault = match named {
         Some(vault) => vault,
-        None => chosen(world, &reach)?,
+        None if world.is_interactive() => choose::vault(&mut Broker::as_person(world, &reach)?)?,
+        None => {
+            return Err(Failure::usage("there is no terminal to choose a vault at: pass --vault NAME"));
+        }
     };
     name::check(&vault).map_err(|invalid| Failure::usage(invalid.to_string()))?;
     let before = project_vault().filter(|before| *before != vault);
@@ -40,21 +43,4 @@ fn init(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
     save_project_vault(&vault)?;
     output::success(world, &format!("This folder is for vault {vault:?} (agent-vault.json)"))?;
     Ok(Exit::Success)
-}
-
-/// The only vault there is, or the one a person picks.
-fn chosen(world: &World<'_>, reach: &Reach) -> Result<String, Failure> {
-    if !world.is_interactive() {
-        return Err(Failure::usage("there is no terminal to choose a vault at: pass --vault NAME"));
-    }
-    let mut broker = Broker::as_person(world, reach)?;
-    let reply = broker.get("/v1/vaults")?;
-    let answer = broker.json(&reply)?;
-    let mut names: Vec<String> = list(&answer, "vaults").map(|vault| text(vault, "name")).collect();
-    match names.len() {
-        0 => Err(Failure::new("there is no vault you may use")
-            .with_hint("make one with 'agent-vault vault create NAME'")),
-        1 => Ok(names.remove(0)),
-        _ => ask::pick("Which vault?", &names),
-    }
 }

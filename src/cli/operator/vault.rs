@@ -3,8 +3,10 @@
 use serde_json::{Value, json};
 
 use super::ask::{self, Consent};
-use super::broker::{Broker, Caller, Reach, vault_of};
-use super::{AS_JSON, Args, Flag, IN_VAULT, REACH, Verb, WITHOUT_ASKING, World, encoded, list, output, text};
+use super::broker::{Broker, Caller, Reach, named_vault, vault_of};
+use super::{
+    AS_JSON, Args, Flag, IN_VAULT, REACH, Verb, WITHOUT_ASKING, World, choose, encoded, list, output, text,
+};
 use crate::client::Client;
 use crate::client::state::project_vault;
 use crate::entry::admin::{self, Minted};
@@ -196,7 +198,15 @@ fn token(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
     let reach = Reach::take(&mut args)?;
     let (vault, ttl) = (args.value("--vault")?, args.number("--ttl")?);
     args.finish()?;
-    let broker = Broker::as_person(world, &reach)?;
+    let mut broker = Broker::as_person(world, &reach)?;
+    let vault = match named_vault(world, vault) {
+        None if world.is_interactive() => {
+            // No list is no answer either: then it is the vault "default", as for `run`.
+            let listed = choose::vaults(&mut broker).unwrap_or_default();
+            Some(choose::one_of(listed)?.unwrap_or_else(|| "default".to_owned()))
+        }
+        named => named,
+    };
     let minted = mint(world, broker.client(), vault, ttl.unwrap_or(0))?;
     output::print_bytes(minted.token.expose())?;
     Ok(Exit::Success)
@@ -209,7 +219,6 @@ fn mint(
     vault: Option<String>,
     ttl_seconds: u64,
 ) -> Result<Minted, Failure> {
-    let vault = vault.or_else(|| world.var("AGENT_VAULT_VAULT"));
     let state = world.state();
     admin::mint(client, state.session()?, vault, ttl_seconds, &state)
 }

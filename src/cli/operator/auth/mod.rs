@@ -187,6 +187,8 @@ fn login(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
     let reach = Reach::take(&mut args)?;
     let mut identity = Identity::take(&mut args)?;
     args.finish()?;
+    // A script that brings the password along is asked nothing.
+    let reach = if identity.password_on_stdin { reach } else { reach.or_chosen(world)? };
     let broker = Broker::as_nobody(world, &reach)?;
     let (email, password) = identity.complete(world, || ask::hidden("Password: "))?;
     text_of(&password)?;

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::page::{Filling, Page};
 use super::{Desk, number};
 use crate::cli::operator::ask::{self, Consent};
-use crate::cli::operator::credential::{self, Given, Place};
+use crate::cli::operator::credential::{self, Alone, Given};
 use crate::cli::{Args, Flag, World, output};
 use crate::failure::{Exit, Failure};
 use crate::secret::Secret;
@@ -35,9 +35,9 @@ pub(super) fn approve(world: &World<'_>, mut args: Args) -> Result<Exit, Failure
     let on_stdin = args.flag("--values-stdin");
     let mut given = Given::in_files(&mut args)?;
     let number = number(&mut args)?;
-    Given::as_words(&mut args, &mut given)?;
+    Given::as_words(&mut args, &mut given, Alone::Refused)?;
     credential::check(&given)?;
-    if on_stdin && given.iter().any(|one| matches!(one.place, Place::Stdin)) {
+    if on_stdin && given.iter().any(|one| one.place.is_stdin()) {
         return Err(Failure::usage("--values-stdin takes all of stdin: leave KEY=- out"));
     }
     let mut values = if on_stdin { values_on_stdin()? } else { Values::new() };

@@ -1,12 +1,16 @@
 //! `vault service`: which hosts a vault has credentials for, and how they are attached.
 
-use serde_json::{Map, Value, json};
+mod build;
+mod describe;
+
+use serde_json::{Value, json};
 
 use super::ask::{self, Consent};
 use super::broker::{Broker, Reach, vault_of};
 use super::document::{self, Document};
 use super::{AS_JSON, Args, Flag, IN_VAULT, REACH, Verb, WITHOUT_ASKING, World, encoded, list, output, text};
 use crate::failure::{Exit, Failure};
+pub(super) use describe::{AUTH, Described, described};
 
 pub(in crate::cli) const VERBS: &[Verb] = &[
     Verb {
@@ -33,8 +37,8 @@ pub(in crate::cli) const VERBS: &[Verb] = &[
     },
     Verb {
         words: &["vault", "service", "set"],
-        usage: "-f FILE [flags]",
-        about: "Replace all services of a vault",
+        usage: "[flags]",
+        about: "Replace all services of a vault, from a file or by questions at a terminal",
         flags: &[FILE, IN_VAULT, REACH],
         example: "agent-vault vault service set -f services.yaml --vault shop",
         run: set,
@@ -73,26 +77,7 @@ pub(in crate::cli) const VERBS: &[Verb] = &[
     },
 ];
 
-pub(super) const AUTH: &[Flag] = &[
-    Flag("--auth-type TYPE", "bearer, basic, api-key or passthrough; other types need -f"),
-    Flag("--token-key KEY", "bearer: the credential"),
-    Flag("--username-key KEY, --password-key KEY", "basic: the credentials"),
-    Flag("--api-key-key KEY", "api-key: the credential"),
-    Flag("--api-key-header NAME, --api-key-prefix TEXT", "api-key: its header, and what stands before it"),
-    Flag("--disabled", "add it without attaching anything yet"),
-];
-
 const FILE: &[Flag] = &[Flag("-f FILE", "read services from a YAML or JSON file; - is stdin")];
-
-/// Flag, field of the service's `auth`, and the type it belongs to.
-const AUTH_FIELDS: [(&str, &str, &str); 6] = [
-    ("--token-key", "token", "bearer"),
-    ("--username-key", "username", "basic"),
-    ("--password-key", "password", "basic"),
-    ("--api-key-key", "key", "api-key"),
-    ("--api-key-header", "header", "api-key"),
-    ("--api-key-prefix", "prefix", "api-key"),
-];
 
 /// What every command on services has in common.
 struct Place {
@@ -172,71 +157,58 @@ fn add(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
     Ok(Exit::Success)
 }
 
-/// A service as flags describe it.
-#[derive(Debug)]
-pub(super) struct Described {
-    name: Option<String>,
-    host: Option<String>,
-    auth_type: Option<String>,
-    fields: Vec<((&'static str, &'static str, &'static str), String)>,
-    is_disabled: bool,
-}
-
-/// Takes the describing flags; `None` when there is none of them.
-pub(super) fn described(args: &mut Args) -> Result<Option<Described>, Failure> {
-    let (name, host) = (args.value("--name")?, args.value("--host")?);
-    let auth_type = args.value("--auth-type")?;
-    let mut fields = Vec::new();
-    for field in AUTH_FIELDS {
-        fields.extend(args.value(field.0)?.map(|value| (field, value)));
-    }
-    let is_disabled = args.flag("--disabled");
-    let is_any = name.is_some() || host.is_some() || auth_type.is_some() || !fields.is_empty() || is_disabled;
-    Ok(is_any.then_some(Described { name, host, auth_type, fields, is_disabled }))
-}
-
-impl Described {
-    /// The broker judges names, hosts and keys; here flags that do not go together are named as flags.
-    pub(super) fn into_json(self) -> Result<Value, Failure> {
-        let missing = |flag: &str| Failure::usage(format!("missing flag: {flag}"));
-        let host = self.host.ok_or_else(|| missing("--host"))?;
-        let kind = self.auth_type.ok_or_else(|| missing("--auth-type"))?;
-        if kind == "custom" {
-            return Err(Failure::usage("--auth-type custom needs -f FILE: its headers are a list"));
-        }
-        if matches!(kind.as_str(), "query" | "aws-sigv4") {
-            return Err(Failure::usage(format!(
-                "--auth-type {kind} needs -f FILE: its fields have no flags"
-            )));
-        }
-        if let Some(((flag, ..), _)) = self.fields.iter().find(|((_, _, of), _)| *of != kind) {
-            return Err(Failure::usage(format!("{flag} does not belong to --auth-type {kind}")));
-        }
-        let mut auth = Map::new();
-        auth.insert("type".to_owned(), kind.into());
-        auth.extend(self.fields.into_iter().map(|((_, field, _), value)| (field.to_owned(), value.into())));
-        let mut service = json!({ "host": host, "auth": auth });
-        if let Some(name) = self.name {
-            service["name"] = name.into();
-        }
-        if self.is_disabled {
-            service["enabled"] = false.into();
-        }
-        Ok(service)
-    }
-}
-
 fn set(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
     let (place, file) = (Place::take(&mut args)?, args.value("-f")?);
     args.finish()?;
-    let file = file.ok_or_else(|| Failure::usage("missing flag: -f FILE"))?;
+    let Some(file) = file else { return build::build(world, place) };
     let document = document::read(&file)?;
     let (mut broker, vault) = place.open_for(world, &document)?;
-    let reply = broker.put(&path_of(&vault), &json!({ "services": document.services }))?;
-    let answer = broker.json(&reply)?;
-    let count = answer.get("services_count").and_then(Value::as_u64).unwrap_or_default();
-    output::success(world, &format!("Services of vault {vault:?} set ({count} services total)"))?;
-    Ok(Exit::Success)
+    let before = Held::read(&mut broker, &vault)?;
+    before.replace(&mut broker, &vault, &document.services)?.tell(world, &vault)
+}
+
+/// The services a vault has, and the revision they are at: what is put in their place undoes no edit that
+/// its operator has not seen.
+struct Held {
+    services: Vec<Value>,
+    /// Missing at a broker that knows no revisions.
+    tag: Option<String>,
+}
+
+/// What a replacement did.
+struct Replaced {
+    total: u64,
+    removed: Vec<String>,
+}
+
+impl Held {
+    fn read(broker: &mut Broker<'_>, vault: &str) -> Result<Self, Failure> {
+        let reply = broker.get(&path_of(vault))?;
+        let services = list(&broker.json(&reply)?, "services").cloned().collect();
+        Ok(Self { services, tag: reply.field("etag").map(str::to_owned) })
+    }
+
+    fn replace(&self, broker: &mut Broker<'_>, vault: &str, services: &[Value]) -> Result<Replaced, Failure> {
+        let mut at_revision = broker.expecting(self.tag.as_deref());
+        let reply = at_revision.put(&path_of(vault), &json!({ "services": services }))?;
+        let total = broker.json(&reply)?.get("services_count").and_then(Value::as_u64).unwrap_or_default();
+        let names = |services: &[Value]| -> Vec<String> {
+            services.iter().map(|service| text(service, "name")).collect()
+        };
+        let (mut removed, kept) = (names(&self.services), names(services));
+        removed.retain(|name| !kept.contains(name));
+        Ok(Replaced { total, removed })
+    }
+}
+
+impl Replaced {
+    fn tell(&self, world: &World<'_>, vault: &str) -> Result<Exit, Failure> {
+        if !self.removed.is_empty() {
+            output::note(&format!("No longer there: {}", self.removed.join(", ")));
+        }
+        output::success(world, &format!("Services of vault {vault:?} set ({} services total)", self.total))?;
+        Ok(Exit::Success)
+    }
 }
 
 fn enable(world: &World<'_>, args: Args) -> Result<Exit, Failure> {
@@ -291,57 +263,4 @@ fn clear(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
     broker.delete(&path_of(&vault), None)?;
     output::success(world, &format!("All services of vault {vault:?} removed"))?;
     Ok(Exit::Success)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::ffi::OsString;
-
-    use super::*;
-
-    fn service(line: &str) -> Result<Value, String> {
-        let mut args = Args::new(line.split_whitespace().map(OsString::from).collect());
-        let described = described(&mut args).unwrap().unwrap();
-        described.into_json().map_err(|failure| failure.message().to_owned())
-    }
-
-    #[test]
-    fn flags_become_the_brokers_object() {
-        for (line, object) in [
-            (
-                "--name a --host x.com --auth-type bearer --token-key K",
-                json!({"host": "x.com", "auth": {"type": "bearer", "token": "K"}, "name": "a"}),
-            ),
-            (
-                "--host x.com --auth-type basic --username-key U --password-key P --disabled",
-                json!({"host": "x.com", "auth": {"type": "basic", "username": "U", "password": "P"}, "enabled": false}),
-            ),
-            (
-                "--host x.com --auth-type api-key --api-key-key K --api-key-header X-Key --api-key-prefix T",
-                json!({"host": "x.com", "auth": {"type": "api-key", "key": "K", "header": "X-Key", "prefix": "T"}}),
-            ),
-            (
-                "--host x.com --auth-type passthrough",
-                json!({"host": "x.com", "auth": {"type": "passthrough"}}),
-            ),
-        ] {
-            assert_eq!(service(line), Ok(object), "{line}");
-        }
-    }
-
-    #[test]
-    fn flags_that_do_not_go_together_are_named() {
-        for (line, message) in [
-            ("--name a", "missing flag: --host"),
-            ("--host x.com", "missing flag: --auth-type"),
-            ("--host x.com --auth-type custom", "--auth-type custom needs -f FILE: its headers are a list"),
-            ("--host x.com --auth-type query", "--auth-type query needs -f FILE: its fields have no flags"),
-            (
-                "--host x.com --auth-type passthrough --token-key K",
-                "--token-key does not belong to --auth-type passthrough",
-            ),
-        ] {
-            assert_eq!(service(line), Err(message.to_owned()));
-        }
-    }
 }
