@@ -39,7 +39,16 @@ build_static() {
         skip static_binary "this machine cannot build it (see above)"
     else
         check "the static binary" test "$status" = 0
+        [ "$status" != 0 ] || check "the size of the static binary" ./scripts/size.sh
     fi
+}
+
+# Proves that the benchmark works; how fast we are is for a quiet machine.
+benchmark() {
+    local binary
+    binary="${CARGO_TARGET_DIR:-target}/$(uname -m)-unknown-linux-musl/release/agent-vault"
+    [ -x "$binary" ] || binary="${CARGO_TARGET_DIR:-target}/debug/agent-vault"
+    check "the benchmark, in short" ./scripts/bench.sh --quick --binary "$binary"
 }
 
 # Adds up cargo's own summaries; a skipped test is one that cargo ignored, or that said SKIP and passed.
@@ -72,6 +81,7 @@ shell_scripts() {
 
 build_static
 rust_tests
+benchmark
 shell_scripts
 check "the quickstart" ./scripts/quickstart.sh
 

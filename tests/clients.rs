@@ -239,9 +239,14 @@ fn python(test: &str, module: &str, script: &str) {
     with_script(&python, script);
 }
 
-fn java(test: &str, source: &str) {
+fn java(test: &str, program: &str) {
     let Some(java) = need(test, "java", "install default-jdk-headless") else { return };
-    with_script(&java, source);
+    let site = Site::open(Origin::tls(&[API]), API);
+    let url = site.origin.url(API, "");
+    // The JVM reads its arguments as the locale says; without one they are ASCII.
+    let mut command = site.command();
+    site.observe(command.env("LC_ALL", "C.UTF-8").arg(java).args([&source(program), &url, BODY]));
+    expect_get_and_post(site);
 }
 
 fn node(test: &str, script: &str) {

@@ -39,9 +39,9 @@ const INDEX: &str = "
 26 tests/entry.rs#j26_a_broker_that_stops_answering_is_named | with a token the first to find nobody is /discover, with its own text
 27 tests/entry.rs#j27_the_port_is_the_brokers_or_the_usual_one
 28 29 tests/entry.rs#j28_to_j32_the_child_of_direct_gets_the_contracts_environment | what replaces a client's roots holds the public ones too
-30 src/entry/child.rs#the_proxy_url_is_encoded_as_existing_clients_do src/entry/preflight.rs#the_proxy_is_where_the_api_is | ::1 stands in NO_PROXY always, and before what the operator adds
-31 32 src/entry/child.rs#each_name_occurs_once_and_the_rest_survives tests/entry.rs#j28_to_j32_the_child_of_direct_gets_the_contracts_environment
-33 src/entry/child.rs#the_proxy_url_is_encoded_as_existing_clients_do
+30 src/entry/environment.rs#the_proxy_url_is_encoded_as_existing_clients_do src/entry/preflight.rs#the_proxy_is_where_the_api_is | ::1 stands in NO_PROXY always, and before what the operator adds
+31 32 src/entry/environment.rs#each_name_occurs_once_and_the_rest_survives tests/entry.rs#j28_to_j32_the_child_of_direct_gets_the_contracts_environment
+33 src/entry/environment.rs#the_proxy_url_is_encoded_as_existing_clients_do
 34 35 tests/entry.rs#j34_j35_every_end_has_its_code
 36 tests/entry.rs#j36_an_agent_gets_its_skill_file_once
 37 38 tests/entry.rs#j22_to_j24_isolation_is_judged_before_anything_is_asked | container mode is not in this build and says so

@@ -121,7 +121,7 @@ const INDEX: &str = "
 111 tests/entry.rs#j8_to_j13_every_answer_to_discover
 112 tests/cli.rs#a_refusal_is_the_brokers_own_words tests/cli.rs#an_expired_login_is_renewed_once_at_a_terminal tests/entry.rs#j17_to_j19_an_expired_login_is_renewed_once_at_a_terminal
 113 src/client/state.rs#files_are_private_even_in_a_folder_that_was_not src/client/state.rs#a_session_without_the_optional_keys_loads tests/cli.rs#a_broker_is_set_up_from_nothing
-114 tests/cli.rs#the_vault_is_the_nearest_one_named src/cli/operator/broker.rs#flag_environment_project_context_default
+114 tests/cli.rs#the_vault_is_the_nearest_one_named src/cli/operator/broker.rs#flag_environment_project_context
 115 tests/server.rs#a_second_server_is_refused_before_anything_is_asked tests/maintenance.rs#what_may_not_be_changed_is_not
 ";
 

@@ -260,7 +260,7 @@ fn a_person_with_several_vaults_is_asked_which() {
     let picked = |typed: &str| {
         let mut person =
             Terminal::start(stand_in.bare().args(["run", "--", "sh", "-c", "echo in $AGENT_VAULT_VAULT"]));
-        person.awaits("Which vault?").awaits("  2  second").awaits("Number or name: ").types(typed);
+        person.awaits("  2) second").awaits("Which vault? [1-3] ").types(typed);
         person.end()
     };
     for (typed, vault) in [("2", "second"), ("first", "first"), ("1", "1")] {

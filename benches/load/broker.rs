@@ -158,7 +158,8 @@ impl Broker {
     }
 }
 
-fn service(name: &str, host: &str) -> Value {
+/// A service with the one credential there is.
+pub(crate) fn service(name: &str, host: &str) -> Value {
     json!({"name": name, "host": host, "auth": {"type": "bearer", "token": "KEY"}})
 }
 

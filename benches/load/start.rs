@@ -10,7 +10,8 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::Scope;
-use crate::broker::{VAULT, bare, command};
+use crate::broker::{VAULT, bare, command, service};
+use crate::identity::HOST;
 use crate::phases::note;
 use crate::process::{Program, output};
 use crate::report::{Beside, Report};
@@ -29,22 +30,34 @@ pub(crate) fn stamp() -> io::Result<()> {
 
 pub(crate) fn measure(setting: &Setting, scope: &Scope, report: &mut Report) -> io::Result<()> {
     let size = fs::metadata(&setting.binary)?.len() as f64;
-    note(report, "the binary", "bytes", Beside::Nothing, BROKER, Ok::<_, io::Error>(size));
+    note(report, "the binary", "bytes", Beside::Nothing, BROKER, io::Result::Ok(size));
+    let document = setting.dir().join("start.json");
+    fs::write(&document, format!("{{\"services\": [{}]}}", service("measured", HOST)))?;
     let (port, spent) = stand_in()?;
     for _ in 0..scope.starts {
         let bare_start = to_stamp(Command::new(&setting.own).arg("stamp"))?;
-        let mut run = bare(&setting.binary, setting.dir());
-        run.env("AGENT_VAULT_ADDR", format!("http://127.0.0.1:{port}"))
-            .env("AGENT_VAULT_TOKEN", TOKEN)
-            .env("AGENT_VAULT_VAULT", VAULT)
-            .args(["run", "--"])
-            .arg(&setting.own)
-            .arg("stamp");
-        let whole = to_stamp(&mut run)?;
+        let run = |more: &mut dyn FnMut(&mut Command)| {
+            let mut run = bare(&setting.binary, setting.dir());
+            more(run.arg("run"));
+            to_stamp(run.arg("--").arg(&setting.own).arg("stamp"))
+        };
+        let whole = run(&mut |run| {
+            run.env("AGENT_VAULT_ADDR", format!("http://127.0.0.1:{port}"))
+                .env("AGENT_VAULT_TOKEN", TOKEN)
+                .env("AGENT_VAULT_VAULT", VAULT);
+        })?;
         let asking = spent.recv_timeout(Duration::from_secs(5)).map_err(io::Error::other)?;
-        let name = "start to the child's first line, without the broker's answers";
-        for (way, time) in [(DIRECT, bare_start), (BROKER, whole.saturating_sub(asking))] {
-            note(report, name, "ms", Beside::Difference, way, Ok::<_, io::Error>(millis(time)));
+        let alone = run(&mut |run| {
+            run.arg("--config").arg(&document).env("KEY", "value");
+        })?;
+        let rows = [
+            ("run to the child's first line, without the broker's answers", whole.saturating_sub(asking)),
+            ("run --config to the child's first line", alone),
+        ];
+        for (name, time) in rows {
+            for (way, time) in [(DIRECT, bare_start), (BROKER, time)] {
+                note(report, name, "ms", Beside::Difference, way, io::Result::Ok(millis(time)));
+            }
         }
     }
     for (name, password) in [
@@ -57,7 +70,7 @@ pub(crate) fn measure(setting: &Setting, scope: &Scope, report: &mut Report) -> 
         for number in 0..=scope.starts {
             let time = to_listening(&setting.binary, &home, password)?;
             if number > 0 {
-                note(report, name, "ms", Beside::Nothing, BROKER, Ok::<_, io::Error>(millis(time)));
+                note(report, name, "ms", Beside::Nothing, BROKER, io::Result::Ok(millis(time)));
             }
         }
     }

@@ -66,12 +66,11 @@ fn listed_vault(login: &mut Login<'_>) -> Result<String, Failure> {
     };
     let list: Value = reply.json().unwrap_or_default();
     let vaults = list.get("vaults").and_then(Value::as_array);
-    let names: Vec<&str> =
-        vaults.into_iter().flatten().filter_map(|vault| vault.get("name")?.as_str()).collect();
-    match names[..] {
-        [] => Ok("default".to_owned()),
-        [only] => Ok(only.to_owned()),
-        _ if io::stdin().is_terminal() => pick(&names)
+    let names = vaults.into_iter().flatten().filter_map(|vault| vault.get("name")?.as_str());
+    let mut names: Vec<String> = names.map(str::to_owned).collect();
+    match names.len() {
+        0 | 1 => Ok(names.pop().unwrap_or_else(|| "default".to_owned())),
+        _ if io::stdin().is_terminal() => prompt::pick("Which vault?", &names)
             .map_err(|cause| Failure::new(format!("vault selection: {cause}")).with_hint(NAME_ONE)),
         _ => Err(Failure::new(format!("vault selection: there are several ({})", names.join(", ")))
             .with_hint(NAME_ONE)),
@@ -79,21 +78,6 @@ fn listed_vault(login: &mut Login<'_>) -> Result<String, Failure> {
 }
 
 const NAME_ONE: &str = "name one with --vault, or make one the default with 'agent-vault vault use NAME'";
-
-/// Asks the person at the terminal for one of the vaults, by number or name.
-fn pick(names: &[&str]) -> Result<String, String> {
-    let mut question = "Which vault?\n".to_owned();
-    for (number, name) in (1..).zip(names) {
-        question.push_str(&format!("  {number}  {}\n", name.escape_default()));
-    }
-    question.push_str("Number or name: ");
-    let typed = prompt::ask(&question, Echo::Shown).map_err(|error| error.to_string())?;
-    let typed = String::from_utf8_lossy(&typed).trim().to_owned();
-    // A vault may be named like a number; its name comes first.
-    let by_number = || typed.parse::<usize>().ok().and_then(|number| names.get(number.checked_sub(1)?));
-    let picked = names.iter().find(|name| **name == typed).or_else(by_number);
-    picked.map(|name| (*name).to_owned()).ok_or_else(|| format!("{typed:?} is none of them"))
-}
 
 /// A person's login. One that has expired is renewed once, if the person is there to type the password and
 /// the broker is the one that the login was saved for.

@@ -41,6 +41,19 @@ pub fn ask(question: &str, echo: Echo) -> io::Result<Vec<u8>> {
     Ok(exact)
 }
 
+/// Asks which of several is meant, by number or name. A choice may be named like a number: names come first.
+pub fn pick(question: &str, choices: &[String]) -> Result<String, String> {
+    let list =
+        (1..).zip(choices).map(|(number, choice)| format!("  {number}) {}\n", choice.escape_default()));
+    let question = format!("{}{question} [1-{}] ", list.collect::<String>(), choices.len());
+    let typed =
+        ask(&question, Echo::Shown).map_err(|error| format!("cannot ask at the terminal: {error}"))?;
+    let typed = String::from_utf8_lossy(&typed).trim().to_owned();
+    let by_number = || typed.parse::<usize>().ok().and_then(|number| choices.get(number.checked_sub(1)?));
+    let picked = choices.iter().find(|choice| **choice == typed).or_else(by_number);
+    picked.cloned().ok_or_else(|| format!("{typed:?} is none of them"))
+}
+
 /// Echo is off as long as this lives.
 struct Hidden {
     terminal: File,

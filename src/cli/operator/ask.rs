@@ -4,7 +4,7 @@
 
 use std::io::{self, BufRead as _, Read as _};
 
-use super::{World, output};
+use super::World;
 use crate::failure::Failure;
 use crate::secret::Secret;
 use crate::sys::prompt::{self, Echo};
@@ -56,13 +56,7 @@ fn consent_by(
 
 /// Asks which of several is meant: its number or its name.
 pub(super) fn pick(question: &str, choices: &[String]) -> Result<String, Failure> {
-    for (at, choice) in choices.iter().enumerate() {
-        output::note(&format!("  {}) {choice}", at + 1));
-    }
-    let typed = line(&format!("{question} [1-{}] ", choices.len()))?;
-    let by_number = typed.parse::<usize>().ok().and_then(|number| choices.get(number.checked_sub(1)?));
-    let chosen = by_number.or_else(|| choices.iter().find(|choice| **choice == typed));
-    chosen.cloned().ok_or_else(|| Failure::new(format!("{typed:?} is none of them")))
+    prompt::pick(question, choices).map_err(Failure::new)
 }
 
 /// Asks for a line.

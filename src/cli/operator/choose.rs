@@ -7,27 +7,18 @@ use crate::failure::Failure;
 /// Leads to a question of its own: an address that is not in the list.
 const ANOTHER: &str = "another address";
 
-/// The names of the vaults a person may use.
-pub(super) fn vaults(broker: &mut Broker<'_>) -> Result<Vec<String>, Failure> {
-    let reply = broker.get("/v1/vaults")?;
-    let answer = broker.json(&reply)?;
-    Ok(list(&answer, "vaults").map(|vault| text(vault, "name")).collect())
-}
-
 /// The only vault there is, or the one a person picks.
 pub(super) fn vault(broker: &mut Broker<'_>) -> Result<String, Failure> {
     let none = || {
         Failure::new("there is no vault you may use")
             .with_hint("make one with 'agent-vault vault create NAME'")
     };
-    one_of(vaults(broker)?)?.ok_or_else(none)
-}
-
-/// The only one of these vaults, or the one a person picks; `None` when there are none.
-pub(super) fn one_of(mut vaults: Vec<String>) -> Result<Option<String>, Failure> {
+    let reply = broker.get("/v1/vaults")?;
+    let answer = broker.json(&reply)?;
+    let mut vaults: Vec<String> = list(&answer, "vaults").map(|vault| text(vault, "name")).collect();
     match vaults.len() {
-        0 | 1 => Ok(vaults.pop()),
-        _ => ask::pick("Which vault?", &vaults).map(Some),
+        0 | 1 => vaults.pop().ok_or_else(none),
+        _ => ask::pick("Which vault?", &vaults),
     }
 }
 

@@ -4,9 +4,7 @@ use serde_json::{Value, json};
 
 use super::ask::{self, Consent};
 use super::broker::{Broker, Caller, Reach, named_vault, vault_of};
-use super::{
-    AS_JSON, Args, Flag, IN_VAULT, REACH, Verb, WITHOUT_ASKING, World, choose, encoded, list, output, text,
-};
+use super::{AS_JSON, Args, Flag, IN_VAULT, REACH, Verb, WITHOUT_ASKING, World, encoded, list, output, text};
 use crate::client::Client;
 use crate::client::state::project_vault;
 use crate::entry::admin::{self, Minted};
@@ -198,16 +196,8 @@ fn token(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
     let reach = Reach::take(&mut args)?;
     let (vault, ttl) = (args.value("--vault")?, args.number("--ttl")?);
     args.finish()?;
-    let mut broker = Broker::as_person(world, &reach)?;
-    let vault = match named_vault(world, vault) {
-        None if world.is_interactive() => {
-            // No list is no answer either: then it is the vault "default", as for `run`.
-            let listed = choose::vaults(&mut broker).unwrap_or_default();
-            Some(choose::one_of(listed)?.unwrap_or_else(|| "default".to_owned()))
-        }
-        named => named,
-    };
-    let minted = mint(world, broker.client(), vault, ttl.unwrap_or(0))?;
+    let broker = Broker::as_person(world, &reach)?;
+    let minted = mint(world, broker.client(), named_vault(world, vault), ttl.unwrap_or(0))?;
     output::print_bytes(minted.token.expose())?;
     Ok(Exit::Success)
 }
