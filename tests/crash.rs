@@ -17,13 +17,14 @@ mod site;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use site::{Caller, Site, text};
-use support::{BINARY, Running, TempDir, bare};
+use support::{BINARY, PATIENCE, Running, TempDir, bare};
 
 /// Brokers side by side, kills of each, writers of each.
 const BROKERS: u64 = 3;
@@ -31,8 +32,10 @@ const KILLS: u32 = 70;
 const WRITERS: u64 = 3;
 /// Things of each kind a writer works on.
 const THINGS: u64 = 4;
-/// The longest a broker is left to its writers.
-const LONGEST_LIFE: Duration = Duration::from_millis(150);
+/// A broker is left to its writers for fewer acknowledged changes than this, however long they take on a slow
+/// machine, and then for a moment.
+const CHANGES_IN_A_LIFE: u64 = 16;
+const LONGEST_MOMENT: Duration = Duration::from_millis(20);
 /// Longer than a start takes.
 const LONGEST_START: Duration = Duration::from_millis(40);
 /// Tokens that ended and are tried again, the latest ones.
@@ -104,7 +107,7 @@ impl Writer {
     }
 
     /// Changes one thing after the other until the broker is gone.
-    fn write(&mut self, owner: &Caller) {
+    fn write(&mut self, owner: &Caller, heard: &Sender<()>) {
         loop {
             let kind = KINDS[usize::try_from(self.random.below(5)).expect("small")];
             let at = self.random.below(THINGS);
@@ -123,6 +126,8 @@ impl Writer {
             let known = match outcome {
                 Ok(state) => {
                     self.acknowledged += 1;
+                    // Nobody counts any more once the kill is on its way.
+                    drop(heard.send(()));
                     self.bury(&before, &state);
                     Known::Surely(state)
                 }
@@ -323,14 +328,19 @@ fn lives(broker: u64, seed: u64) -> u64 {
     }
     loop {
         let owner = site.with_token(&login);
-        thread::scope(|scope| {
+        let (heard, changes) = mpsc::channel();
+        let answers = thread::scope(|scope| {
             for writer in &mut writers {
-                let owner = owner.clone();
-                scope.spawn(move || writer.write(&owner));
+                let (owner, heard) = (owner.clone(), heard.clone());
+                scope.spawn(move || writer.write(&owner, &heard));
             }
-            thread::park_timeout(random.moment(LONGEST_LIFE));
+            let wanted = random.below(CHANGES_IN_A_LIFE);
+            let answers = (0..wanted).all(|_| changes.recv_timeout(PATIENCE).is_ok());
+            thread::park_timeout(random.moment(LONGEST_MOMENT));
             site.process.signal(Signal::SIGKILL);
+            answers
         });
+        assert!(answers, "the broker acknowledges nothing any more");
         site.process.wait();
         kills += 1;
         home = site.home;
