@@ -13,7 +13,6 @@ use std::time::SystemTime;
 
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 /// How much an event matters, in rising order of detail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -149,8 +148,10 @@ fn render_json(now: SystemTime, level: Level, message: &str, fields: &[(&str, &d
 }
 
 fn stamp(now: SystemTime) -> String {
-    let whole = OffsetDateTime::from(now).replace_nanosecond(0).ok();
-    whole.and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_else(|| "-".to_owned())
+    let now = OffsetDateTime::from(now);
+    let (year, month, day) = now.to_calendar_date();
+    let (hour, minute, second) = now.to_hms();
+    format!("{year:04}-{:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z", u8::from(month))
 }
 
 /// Appends a value, quoted when it is empty or holds a space, a quote, an equals sign or a control byte.

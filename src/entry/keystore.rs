@@ -59,7 +59,8 @@ fn data(content: &[u8]) -> Vec<u8> {
 
 /// A tag, the length and the parts in a row.
 fn der(tag: u8, parts: &[impl AsRef<[u8]>]) -> Vec<u8> {
-    let content: Vec<u8> = parts.iter().flat_map(AsRef::as_ref).copied().collect();
+    // A bundle is some hundred kilobytes: piece by piece, not byte by byte.
+    let content = parts.iter().map(AsRef::as_ref).collect::<Vec<&[u8]>>().concat();
     let length = content.len().to_be_bytes();
     let significant = &length[length.iter().take_while(|&&byte| byte == 0).count()..];
     let mut out = vec![tag];
@@ -72,7 +73,7 @@ fn der(tag: u8, parts: &[impl AsRef<[u8]>]) -> Vec<u8> {
             out.extend_from_slice(long);
         }
     }
-    out.extend(content);
+    out.extend_from_slice(&content);
     out
 }
 

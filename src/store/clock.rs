@@ -3,16 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
-use time::format_description::BorrowedFormatItem;
-use time::macros::format_description;
-use time::{OffsetDateTime, PrimitiveDateTime};
-
-/// Sorts as text in the order of time (contract C.1).
-const STORED: &[BorrowedFormatItem<'_>] =
-    format_description!("[year]-[month]-[day] [hour]:[minute]:[second]");
-
-/// What clients read (contract A.1).
-const WIRE: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
+use time::{Date, Month, Time, UtcDateTime};
 
 /// Seconds since the epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,15 +32,38 @@ impl Timestamp {
         UNIX_EPOCH + Duration::from_secs(u64::try_from(self.0).unwrap_or(0))
     }
 
-    /// `2026-01-02T03:04:05Z`.
+    /// `2026-01-02T03:04:05Z`, as clients read it (contract A.1).
     pub fn rfc3339(self) -> String {
-        self.format(WIRE)
+        let (date, time) = self.written();
+        format!("{date}T{time}Z")
     }
 
-    /// A moment outside the calendar is shown as the epoch: it can only come from a broken clock.
-    fn format(self, layout: &[BorrowedFormatItem<'_>]) -> String {
-        let moment = OffsetDateTime::from_unix_timestamp(self.0).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-        moment.format(layout).unwrap_or_default()
+    /// Day and time of day. A moment outside the calendar is shown as the epoch: it can only come from a
+    /// broken clock.
+    fn written(self) -> (String, String) {
+        let moment = UtcDateTime::from_unix_timestamp(self.0).unwrap_or(UtcDateTime::UNIX_EPOCH);
+        let (year, month, day) = moment.to_calendar_date();
+        let (hour, minute, second) = moment.as_hms();
+        let month = u8::from(month);
+        (format!("{year:04}-{month:02}-{day:02}"), format!("{hour:02}:{minute:02}:{second:02}"))
+    }
+
+    /// What [`ToSql`] wrote, and nothing else.
+    fn read(text: &str) -> Option<Self> {
+        let is_written = |(at, byte): (usize, u8)| match at {
+            4 | 7 => byte == b'-',
+            10 => byte == b' ',
+            13 | 16 => byte == b':',
+            _ => byte.is_ascii_digit(),
+        };
+        if text.len() != "YYYY-MM-DD hh:mm:ss".len() || !text.bytes().enumerate().all(is_written) {
+            return None;
+        }
+        let part = |at: usize| text[at..at + 2].parse::<u8>().ok();
+        let month = Month::try_from(part(5)?).ok()?;
+        let date = Date::from_calendar_date(text[..4].parse().ok()?, month, part(8)?).ok()?;
+        let time = Time::from_hms(part(11)?, part(14)?, part(17)?).ok()?;
+        Some(Self(UtcDateTime::new(date, time).unix_timestamp()))
     }
 }
 
@@ -60,17 +74,17 @@ impl From<SystemTime> for Timestamp {
     }
 }
 
+/// Text that sorts in the order of time (contract C.1).
 impl ToSql for Timestamp {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(self.format(STORED).into())
+        let (date, time) = self.written();
+        Ok(format!("{date} {time}").into())
     }
 }
 
 impl FromSql for Timestamp {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        let moment = PrimitiveDateTime::parse(value.as_str()?, STORED)
-            .map_err(|error| FromSqlError::Other(Box::new(error)))?;
-        Ok(Self(moment.assume_utc().unix_timestamp()))
+        Self::read(value.as_str()?).ok_or_else(|| FromSqlError::Other("not a moment".into()))
     }
 }
 
@@ -89,5 +103,24 @@ mod tests {
         assert_eq!(Timestamp::column_result(ValueRef::Text(text.as_bytes())), Ok(moment));
         assert_eq!(moment.plus(Duration::from_secs(55)).rfc3339(), "2026-01-02T03:05:00Z");
         assert_eq!(moment.minus(Duration::from_secs(5)).rfc3339(), "2026-01-02T03:04:00Z");
+    }
+
+    #[test]
+    fn what_is_no_moment_is_refused() {
+        assert_eq!(Timestamp::read("1970-01-01 00:00:09"), Some(Timestamp(9)));
+        assert_eq!(Timestamp::read("2024-02-29 00:00:00"), Some(Timestamp(1_709_164_800)));
+        for text in [
+            "",
+            "2026-01-02",
+            "2026-01-02T03:04:05",
+            "2026-01-02 03:04:05Z",
+            "2026-01-02 03:04:+5",
+            "2026-02-30 03:04:05",
+            "2026-13-02 03:04:05",
+            "2026-01-02 24:00:00",
+            "2026-01-02 03:04:6é",
+        ] {
+            assert_eq!(Timestamp::read(text), None, "{text}");
+        }
     }
 }

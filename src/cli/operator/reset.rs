@@ -4,7 +4,7 @@
 //! permission of the files is the permission asked for, and a confirmation.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use super::ask::{self, Consent};
@@ -87,12 +87,7 @@ fn destroy(path: &Path) -> io::Result<()> {
 }
 
 fn overwrite(file: &mut File) -> io::Result<()> {
-    static PIECE: [u8; 64 * 1024] = [0; 64 * 1024];
-    let mut left = file.metadata()?.len();
-    while left > 0 {
-        let count = usize::try_from(left).map_or(PIECE.len(), |left| left.min(PIECE.len()));
-        file.write_all(&PIECE[..count])?;
-        left -= count as u64;
-    }
+    let size = file.metadata()?.len();
+    io::copy(&mut io::repeat(0).take(size), file)?;
     file.sync_all()
 }
