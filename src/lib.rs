@@ -20,6 +20,9 @@
 //! | bytes and time; the wire format; the rules; being asked how one is | [`net`], [`http1`], [`vault`], [`health`] |
 //! | words all rooms share; the system | [`authority`], [`failure`], [`json`], [`log`], [`metrics`], [`rate`], [`secret`], [`sys`] |
 //!
+//! Without the feature `broker` the crate is the entrypoint alone: the rooms [`api`], [`server`] and [`store`]
+//! and the commands that need them are left out whole.
+//!
 //! # The life of a request
 //!
 //! ```text
@@ -40,6 +43,7 @@
 //! The relay of agent mode ([`entry`]) is the same reactor and the same conversation with another hand on
 //! it: the run's credential comes in, the broker's token goes out.
 
+#[cfg(feature = "broker")]
 pub mod api;
 pub mod authority;
 pub mod cli;
@@ -57,7 +61,9 @@ pub mod peer;
 pub mod proxy;
 pub mod rate;
 pub mod secret;
+#[cfg(feature = "broker")]
 pub mod server;
+#[cfg(feature = "broker")]
 pub mod store;
 pub mod sys;
 pub mod tls;

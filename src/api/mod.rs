@@ -37,9 +37,6 @@ use refusal::{Refusal, Reply};
 pub use request::Request;
 pub(crate) use routes::normal_email;
 
-/// What teaches an agent to work behind the proxy: served here, and installed by `run` for agents it knows.
-pub const SKILL: &str = include_str!("../../docs/agent-skill.md");
-
 /// On every answer (contract A.1).
 const SECURITY_FIELDS: &[(&str, &str)] = &[
     ("X-Content-Type-Options", "nosniff"),

@@ -3,9 +3,8 @@
 //! The exit code tells a program: 0 for a good document and a request that would go out, 1 for a document
 //! that cannot be used, 3 for a request that would be refused.
 
-use super::operator::explain;
 use super::run::standalone;
-use super::{Args, Flag, Verb, World, output};
+use super::{Args, Flag, Verb, World, answer, output};
 use crate::config;
 use crate::entry::standalone::check::{self, Checked, Here};
 use crate::failure::{Exit, Failure};
@@ -68,7 +67,7 @@ fn tell(checked: &Checked, asked: &Asked) -> Result<Exit, Failure> {
         told["request"] = explained.clone().unwrap_or_default();
         output::print_json(told.to_string().as_bytes())?;
     } else if let (Some(explained), Some((method, url))) = (&explained, &asked.request) {
-        output::print(&output::table(&["ABOUT", &format!("{method} {url}")], &explain::told(explained)))?;
+        output::print(&output::table(&["ABOUT", &format!("{method} {url}")], &answer::explained(explained)))?;
     } else {
         output::print(&summary(checked))?;
     }

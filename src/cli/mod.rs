@@ -4,6 +4,8 @@
 //! function carries it out. Help beats everything else on the line. Nothing is printed on failure from
 //! here: the failure travels to `main`, which prints it once.
 
+mod absent;
+mod answer;
 mod args;
 mod check;
 mod completion;
@@ -11,11 +13,14 @@ mod doctor;
 mod duration;
 mod health;
 mod help;
+#[cfg(feature = "broker")]
 mod operator;
 pub mod output;
 mod run;
 mod sealing;
+#[cfg(feature = "broker")]
 mod server;
+mod stdin;
 mod version;
 pub mod world;
 
@@ -43,38 +48,15 @@ struct Verb {
 /// How a flag is written, and what it does.
 struct Flag(&'static str, &'static str);
 
-/// Every command, in the order help shows them: one list per noun.
-const TABLE: &[&[Verb]] = &[
-    STARTING,
-    check::VERBS,
-    sealing::VERBS,
-    operator::auth::VERBS,
-    operator::account::VERBS,
-    operator::apply::VERBS,
-    operator::vault::VERBS,
-    operator::project::VERBS,
-    operator::logs::VERBS,
-    operator::explain::VERBS,
-    operator::credential::VERBS,
-    operator::oauth::VERBS,
-    operator::service::VERBS,
-    operator::proposal::VERBS,
-    operator::grant::VERBS,
-    operator::issue::VERBS,
-    operator::agent::VERBS,
-    operator::member::VERBS,
-    operator::user::VERBS,
-    operator::invite::VERBS,
-    operator::owner::VERBS,
-    operator::catalog::VERBS,
-    operator::config::VERBS,
-    operator::ca::VERBS,
-    operator::backup::VERBS,
-    operator::master_password::VERBS,
-    operator::reset::VERBS,
-    completion::VERBS,
-    ABOUT_ITSELF,
-    version::VERBS,
+/// Every command, in the order help shows them: lists of lists, one list per noun.
+const TABLE: &[&[&[Verb]]] = &[
+    &[STARTING],
+    #[cfg(feature = "broker")]
+    &[server::VERBS],
+    &[check::VERBS, sealing::VERBS],
+    #[cfg(feature = "broker")]
+    operator::TABLE,
+    &[completion::VERBS, ABOUT_ITSELF, version::VERBS],
 ];
 
 const STARTING: &[Verb] = &[
@@ -93,22 +75,6 @@ const STARTING: &[Verb] = &[
         flags: &[],
         example: "agent-vault vault run -- curl https://api.stripe.com/v1/balance",
         run: run::run,
-    },
-    Verb {
-        words: &["server"],
-        usage: server::USAGE,
-        about: "Run the broker",
-        flags: &[],
-        example: "agent-vault server --data-dir /data",
-        run: server::run,
-    },
-    Verb {
-        words: &["server", "stop"],
-        usage: "[flags]",
-        about: "Stop the broker of this machine",
-        flags: &[&[Flag("--data-dir DIR", "state (~/.agent-vault; AGENT_VAULT_DATA_DIR)")]],
-        example: "agent-vault server stop",
-        run: server::stop,
     },
 ];
 
@@ -158,6 +124,9 @@ pub fn main(line: Vec<OsString>, world: &World<'_>) -> Result<Exit, Failure> {
         }
         Match::Group(words) => output::print(&help::of_group(&words)),
         Match::Unknown { group, word } => {
+            if let Some(failure) = absent::failure(&group, &word) {
+                return Err(failure);
+            }
             let known = group.iter().fold("agent-vault".to_owned(), |text, word| text + " " + word);
             return Err(Failure::usage(format!("unknown command {word:?} for {known:?}"))
                 .with_hint(format!("{known} --help lists the commands")));
@@ -204,7 +173,7 @@ fn best_match(line: &[OsString], at: &[usize]) -> Match {
 }
 
 fn verbs() -> impl Iterator<Item = &'static Verb> {
-    TABLE.iter().copied().flatten()
+    TABLE.iter().copied().flatten().copied().flatten()
 }
 
 fn without_alias(mut words: Vec<&OsStr>) -> Vec<&OsStr> {

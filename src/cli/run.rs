@@ -132,7 +132,7 @@ pub(super) fn read(world: &World<'_>, mut args: Args, behind: Vec<OsString>) -> 
                 ("--ttl", asked.ttl_seconds.is_some()),
                 ("--direct", is_direct),
             ];
-            Attacher::Standalone(Box::new(chosen.settings(world, upstream_ca, &useless)?))
+            Attacher::Standalone(Box::new(chosen.settings(world, upstream_ca.as_deref(), &useless)?))
         }
         None if upstream_ca.is_some() => {
             return Err(Failure::usage(

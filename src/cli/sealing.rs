@@ -1,7 +1,6 @@
 //! `keygen` and `seal`: credentials that may lie in a configuration document.
 
-use super::operator::ask;
-use super::{Args, Verb, World, output};
+use super::{Args, Verb, World, output, stdin};
 use crate::config::Vars;
 use crate::entry::standalone::{parse_key, sealed};
 use crate::failure::{Exit, Failure};
@@ -48,7 +47,7 @@ fn seal(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
             .with_hint("agent-vault keygen makes a key")
     })?;
     let key = parse_key(&key)?;
-    let value = ask::stdin()?;
+    let value = stdin::stdin()?;
     if value.is_empty() {
         return Err(Failure::new("there is no value on stdin"));
     }

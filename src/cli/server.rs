@@ -1,12 +1,31 @@
 //! `agent-vault server` and `server stop`.
 
-use super::{Args, World, output};
+use super::{Args, Flag, Verb, World, output};
 use crate::config::server::{self as config, Flags};
 use crate::failure::{Exit, Failure};
 use crate::log;
 use crate::server::{self, Detached};
 
-pub(super) const USAGE: &str = "[flags]
+pub(super) const VERBS: &[Verb] = &[
+    Verb {
+        words: &["server"],
+        usage: USAGE,
+        about: "Run the broker",
+        flags: &[],
+        example: "agent-vault server --data-dir /data",
+        run,
+    },
+    Verb {
+        words: &["server", "stop"],
+        usage: "[flags]",
+        about: "Stop the broker of this machine",
+        flags: &[&[Flag("--data-dir DIR", "state (~/.agent-vault; AGENT_VAULT_DATA_DIR)")]],
+        example: "agent-vault server stop",
+        run: stop,
+    },
+];
+
+const USAGE: &str = "[flags]
 
 Flags:
   --host ADDRESS             where both ports listen (127.0.0.1)
@@ -30,7 +49,7 @@ AGENT_VAULT_LOG_FORMAT=json makes each line of the log an object.
 AGENT_VAULT_ADDR names the public address. Limits of connections and rates are variables: docs/limits.md.";
 
 /// Serves until it is asked to end.
-pub(super) fn run(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
+fn run(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
     let detaches = args.flag(["-d", "--detach"]);
     let flags = Flags {
         host: args.value("--host")?,
@@ -79,7 +98,7 @@ fn kept(flags: &Flags) -> Vec<String> {
 }
 
 /// Stops the server of this data directory.
-pub(super) fn stop(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
+fn stop(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
     let flags = Flags { data_dir: args.value("--data-dir")?, ..Flags::default() };
     args.finish()?;
     server::stop(&config::data_dir_only(&flags, &|name| world.var(name))?)?;

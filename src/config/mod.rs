@@ -3,6 +3,8 @@
 //! Values come in through functions, so a test passes a map. What comes out cannot be wrong: rooms get
 //! small structs of their own and never read the environment.
 
+mod proxy;
+#[cfg(feature = "broker")]
 pub mod server;
 pub mod standalone;
 

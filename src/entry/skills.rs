@@ -9,8 +9,8 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::api::SKILL;
 use crate::client::state::write_private;
+use crate::vault::SKILL;
 
 /// Command names of agents, what people call them, and where below the home directory they look.
 const AGENTS: [(&str, &str, &str); 13] = [

@@ -26,6 +26,9 @@ use oauth::{Stale, Token, Tokens};
 use service::{Auth, Service};
 use substitute::Substitutions;
 
+/// What teaches an agent to work behind the proxy: served by a broker, and installed by `run` for agents it knows.
+pub const SKILL: &str = include_str!("../../docs/agent-skill.md");
+
 /// What happens to a request no service matches (contract D.2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UnmatchedPolicy {

@@ -2,9 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
+use super::super::Call;
 use super::super::refusal::Reply;
-use super::super::{Call, SKILL};
 use crate::http1::respond::Answer;
+use crate::vault::SKILL;
 
 pub(super) fn health(_: &Call<'_>) -> Reply {
     Ok(Answer::json(200, &json!({"status": "ok"})))

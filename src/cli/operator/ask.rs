@@ -5,12 +5,11 @@
 use std::io::{self, BufRead as _, Read as _};
 
 use super::World;
+use crate::cli::stdin::unreadable;
+pub(super) use crate::cli::stdin::{MAX_INPUT_BYTES, stdin, stdin_bytes};
 use crate::failure::Failure;
 use crate::secret::Secret;
 use crate::sys::prompt::{self, Echo};
-
-/// Most that is read from stdin or a file: a request body of the broker's largest size (contract A.1).
-pub(super) const MAX_INPUT_BYTES: u64 = 1024 * 1024;
 
 /// Longest line that is taken for a password.
 const MAX_LINE_BYTES: u64 = 4096;
@@ -91,29 +90,6 @@ pub(super) fn stdin_line(what: &str) -> Result<Secret, Failure> {
     }
 }
 
-/// Everything on stdin, less one line break at its end.
-pub(in crate::cli) fn stdin() -> Result<Secret, Failure> {
-    Ok(Secret::without_line_break(stdin_bytes()?))
-}
-
-/// Everything on stdin.
-pub(super) fn stdin_bytes() -> Result<Vec<u8>, Failure> {
-    let mut bytes = Vec::new();
-    io::stdin()
-        .lock()
-        .take(MAX_INPUT_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| unreadable(&error))?;
-    if bytes.len() as u64 > MAX_INPUT_BYTES {
-        return Err(Failure::new("what is on stdin is longer than 1 MiB"));
-    }
-    Ok(bytes)
-}
-
 fn unanswered(error: &io::Error) -> Failure {
     Failure::new(format!("cannot ask at the terminal: {error}"))
-}
-
-fn unreadable(error: &io::Error) -> Failure {
-    Failure::new(format!("cannot read stdin: {error}"))
 }

@@ -3,41 +3,68 @@
 //! A verb takes its flags and words, asks the broker, and prints. How the broker is reached and as whom
 //! is decided in [`broker`], what a person is asked in [`ask`]; results go to stdout, the rest to stderr.
 
-pub(super) mod account;
-pub(super) mod agent;
-pub(super) mod apply;
-pub(super) mod ask;
-pub(super) mod auth;
-pub(super) mod backup;
+mod account;
+mod agent;
+mod apply;
+mod ask;
+mod auth;
+mod backup;
 mod broker;
-pub(super) mod ca;
-pub(super) mod catalog;
+mod ca;
+mod catalog;
 mod choose;
-pub(super) mod config;
-pub(super) mod credential;
+mod config;
+mod credential;
 mod document;
-pub(super) mod explain;
+mod explain;
 mod follow;
-pub(super) mod grant;
-pub(super) mod invite;
-pub(super) mod issue;
-pub(super) mod logs;
-pub(super) mod master_password;
-pub(super) mod member;
-pub(super) mod oauth;
-pub(super) mod owner;
-pub(super) mod project;
-pub(super) mod proposal;
-pub(super) mod reset;
-pub(super) mod service;
+mod grant;
+mod invite;
+mod issue;
+mod logs;
+mod master_password;
+mod member;
+mod oauth;
+mod owner;
+mod project;
+mod proposal;
+mod reset;
+mod service;
 mod state;
-pub(super) mod user;
-pub(super) mod vault;
+mod user;
+mod vault;
 mod yaml;
 
-use serde_json::Value;
-
+use super::answer::{list, text};
 use super::{Args, Flag, Verb, World, output};
+
+/// Every command of this folder, in the order help shows them: one list per noun.
+pub(super) const TABLE: &[&[Verb]] = &[
+    auth::VERBS,
+    account::VERBS,
+    apply::VERBS,
+    vault::VERBS,
+    project::VERBS,
+    logs::VERBS,
+    explain::VERBS,
+    credential::VERBS,
+    oauth::VERBS,
+    service::VERBS,
+    proposal::VERBS,
+    grant::VERBS,
+    issue::VERBS,
+    agent::VERBS,
+    member::VERBS,
+    user::VERBS,
+    invite::VERBS,
+    owner::VERBS,
+    catalog::VERBS,
+    config::VERBS,
+    ca::VERBS,
+    backup::VERBS,
+    master_password::VERBS,
+    reset::VERBS,
+];
 
 /// Flags of every command that asks a broker.
 const REACH: &[Flag] = &[
@@ -61,16 +88,6 @@ const AS_JSON: &[Flag] = &[Flag("--json", "print the broker's answer for program
 const WITHOUT_ASKING: &[Flag] = &[Flag("--yes", "do not ask; needed when there is no terminal")];
 
 const TOKEN_ONLY: &[Flag] = &[Flag("--token-only", "print the token and nothing else, without a newline")];
-
-/// A text of a broker's answer, for a table; empty when it is not there.
-fn text(object: &Value, key: &str) -> String {
-    object.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
-}
-
-/// A list of a broker's answer.
-fn list<'a>(answer: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
-    answer.get(key).and_then(Value::as_array).into_iter().flatten()
-}
 
 /// Percent-encodes one segment of a path, or one value of a query.
 fn encoded(text: &str) -> String {

@@ -42,7 +42,7 @@ impl Chosen {
     pub(super) fn settings(
         self,
         world: &World<'_>,
-        upstream_ca: Option<String>,
+        upstream_ca: Option<&str>,
         useless: &[(&str, bool)],
     ) -> Result<Settings, Failure> {
         if let Some((flag, _)) = useless.iter().find(|(_, is_given)| *is_given) {

@@ -3,16 +3,16 @@
 mod logs;
 mod rates;
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::Vars;
+use super::proxy::{self, Bytes};
 use crate::api::Watchers;
 use crate::failure::Failure;
 use crate::log::Level;
 use crate::net::guard::{Cidr, Guard};
 use crate::net::reactor;
-use crate::proxy::{Egress, Limits, Shares};
+use crate::proxy::{Egress, Limits};
 use crate::rate::tiers::Policy;
 use crate::secret::Secret;
 use crate::store::retention;
@@ -121,7 +121,9 @@ pub fn data_dir_only(flags: &Flags, var: &dyn Fn(&str) -> Option<String>) -> Res
 
 fn gather(flags: &Flags, vars: &mut Vars<'_>) -> Settings {
     refuse_database_url(flags, vars);
-    let connections = connections(vars);
+    let connections = proxy::connections(vars);
+    let bytes =
+        Bytes { request: flags.max_request_bytes.as_deref(), response: flags.max_response_bytes.as_deref() };
     Settings {
         host: flags.host.clone().unwrap_or_else(|| "127.0.0.1".to_owned()),
         port: control_port(flags, vars),
@@ -131,18 +133,18 @@ fn gather(flags: &Flags, vars: &mut Vars<'_>) -> Settings {
         ask_for: ask_for(flags, vars),
         owner: owner(flags, vars),
         base_url: base_url(vars),
-        log_level: log_level(flags, vars),
+        log_level: proxy::log_level(flags.log_level.as_deref(), vars),
         request_lines: logs::lines(flags, vars),
         retention: logs::retention(vars),
         watchers: watchers(flags, vars),
         rates: rates::read(vars),
-        limits: limits(flags, vars, connections.max_connections),
+        limits: proxy::limits(&bytes, vars, connections.max_connections),
         connections,
-        guard: guard(vars),
-        egress: egress(vars),
-        upstream_roots: upstream_roots(flags, vars),
-        internal_names: internal_names(vars),
-        trusted_proxies: cidrs(vars, "AGENT_VAULT_TRUSTED_PROXIES"),
+        guard: proxy::guard(vars),
+        egress: proxy::egress(vars),
+        upstream_roots: proxy::upstream_roots(flags.upstream_ca.as_deref(), vars),
+        internal_names: proxy::internal_names(vars),
+        trusted_proxies: proxy::cidrs(vars, "AGENT_VAULT_TRUSTED_PROXIES"),
         health_name: vars.text("AGENT_VAULT_HEALTH_NAME"),
     }
 }
@@ -178,18 +180,6 @@ fn refuse_database_url(flags: &Flags, vars: &mut Vars<'_>) {
         vars.problem(format!(
             "{name}: this build keeps its state in SQLite only; unset it and use --data-dir"
         ));
-    }
-}
-
-pub(super) fn egress(vars: &mut Vars<'_>) -> Option<Egress> {
-    let url = vars.text("AGENT_VAULT_UPSTREAM_PROXY")?;
-    let exclusions = vars.text("AGENT_VAULT_UPSTREAM_NO_PROXY").unwrap_or_default();
-    match Egress::parse(&url, &exclusions) {
-        Ok(egress) => Some(egress),
-        Err(reason) => {
-            vars.problem(format!("AGENT_VAULT_UPSTREAM_PROXY: {reason}"));
-            None
-        }
     }
 }
 
@@ -271,97 +261,6 @@ fn watchers(flags: &Flags, vars: &mut Vars<'_>) -> Watchers {
             Watchers::Nobody
         }
     }
-}
-
-pub(super) fn log_level(flags: &Flags, vars: &mut Vars<'_>) -> Level {
-    let Some((text, name)) = vars.source(flags.log_level.as_deref(), "--log-level", "AGENT_VAULT_LOG_LEVEL")
-    else {
-        return Level::Info;
-    };
-    Level::parse(&text).unwrap_or_else(|| {
-        vars.problem(format!("{name}: {text:?} is neither info nor debug"));
-        Level::Info
-    })
-}
-
-pub(super) fn limits(flags: &Flags, vars: &mut Vars<'_>, max_connections: usize) -> Limits {
-    let standard = Limits::default();
-    let mut number = |flag: Option<&str>, flag_name, name| {
-        let (text, name) = vars.source(flag, flag_name, name)?;
-        vars.parsed::<u64>(Some(&text), name, "a number of bytes")
-    };
-    let request =
-        number(flags.max_request_bytes.as_deref(), "--max-request-bytes", "AGENT_VAULT_MAX_REQUEST_BYTES");
-    let response =
-        number(flags.max_response_bytes.as_deref(), "--max-response-bytes", "AGENT_VAULT_MAX_RESPONSE_BYTES");
-    if request == Some(0) {
-        vars.problem("the limit of request bytes must be at least 1".to_owned());
-    }
-    Limits {
-        max_request_bytes: request.unwrap_or(standard.max_request_bytes),
-        max_response_bytes: response.filter(|bytes| *bytes > 0),
-        shares: shares(vars, max_connections),
-        ..standard
-    }
-}
-
-pub(super) fn connections(vars: &mut Vars<'_>) -> reactor::Limits {
-    let standard = reactor::Limits::default();
-    let max = vars.positive("AGENT_VAULT_MAX_CONNECTIONS");
-    reactor::Limits { max_connections: max.unwrap_or(standard.max_connections), ..standard }
-}
-
-/// What one actor and one vault may hold of all connections.
-fn shares(vars: &mut Vars<'_>, max_connections: usize) -> Shares {
-    let standard = Shares::of(max_connections);
-    Shares {
-        per_actor: vars.positive("AGENT_VAULT_MAX_CONNECTIONS_PER_ACTOR").unwrap_or(standard.per_actor),
-        per_vault: vars.positive("AGENT_VAULT_MAX_CONNECTIONS_PER_VAULT").unwrap_or(standard.per_vault),
-    }
-}
-
-pub(super) fn guard(vars: &mut Vars<'_>) -> Guard {
-    let allow_private = vars.switch("AGENT_VAULT_ALLOW_PRIVATE_RANGES");
-    let allowlist = cidrs(vars, "AGENT_VAULT_NETWORK_ALLOWLIST");
-    Guard::new(allow_private, allowlist).with_overrides(overrides(vars))
-}
-
-pub(super) fn internal_names(vars: &mut Vars<'_>) -> InternalNames {
-    if vars.switch("AGENT_VAULT_DEV_MODE") { InternalNames::Allowed } else { InternalNames::Refused }
-}
-
-/// `name=address` pairs that are answered without asking the resolver.
-fn overrides(vars: &mut Vars<'_>) -> Vec<(String, IpAddr)> {
-    const NAME: &str = "AGENT_VAULT_HOST_OVERRIDES";
-    let mut pairs = Vec::new();
-    for entry in list(vars.text(NAME).as_deref()) {
-        match entry.split_once('=').map(|(name, ip)| (name.trim().to_ascii_lowercase(), ip.trim().parse())) {
-            Some((name, Ok(ip))) if !name.is_empty() => pairs.push((name, ip)),
-            _ => vars.problem(format!("{NAME}: {entry:?} is not name=address")),
-        }
-    }
-    pairs
-}
-
-pub(super) fn upstream_roots(flags: &Flags, vars: &mut Vars<'_>) -> Vec<Vec<u8>> {
-    let source = vars.source(flags.upstream_ca.as_deref(), "--upstream-ca", "AGENT_VAULT_UPSTREAM_CA");
-    source.and_then(|(path, name)| vars.file(&path, name)).into_iter().collect()
-}
-
-fn cidrs(vars: &mut Vars<'_>, name: &str) -> Vec<Cidr> {
-    let mut networks = Vec::new();
-    for entry in list(vars.text(name).as_deref()) {
-        match Cidr::parse(&entry) {
-            Some(network) => networks.push(network),
-            None => vars.problem(format!("{name}: {entry:?} is not a network like 10.0.0.0/8")),
-        }
-    }
-    networks
-}
-
-fn list(text: Option<&str>) -> Vec<String> {
-    let entries = text.unwrap_or_default().split(',').map(str::trim);
-    entries.filter(|entry| !entry.is_empty()).map(str::to_owned).collect()
 }
 
 #[cfg(test)]

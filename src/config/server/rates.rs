@@ -50,8 +50,9 @@ fn profile(vars: &mut Vars<'_>) -> Option<Profile> {
 mod tests {
     use std::time::Duration;
 
+    use super::super::Flags;
     use super::super::tests::read_with;
-    use super::super::{Flags, Shares};
+    use crate::proxy::Shares;
     use crate::rate::tiers::{Rates, Stored};
     use crate::rate::{Flow, Window};
 
