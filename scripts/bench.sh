@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # How fast, how large, how frugal: one command, one table. docs/performance.md says how to read it.
 #
-#   scripts/bench.sh [--quick] [--full] [--rounds N] [--seconds S] [--peers|--no-peers] [--json FILE] [--binary FILE]
+#   scripts/bench.sh [--quick] [--full] [--rounds N] [--seconds S] [--peers|--no-peers] [--json FILE] [--binary FILE] [--table]
 #   scripts/bench.sh compare OLD.json NEW.json
 #   scripts/bench.sh --install-peers
 #
@@ -11,6 +11,7 @@
 # --no-peers       leave out squid, Envoy, mitmproxy and nginx
 # --json FILE      the figures for `compare`, too
 # --binary FILE    measure this one instead of building the static release
+# --table          where the bytes of the binary are, too: links it once more, with its symbols
 # --install-peers  Debian's squid-openssl and nginx (as root), Envoy and mitmproxy into target/bench-tools
 #
 # What is there already is not built again. Nothing is left running or lying about.
@@ -67,7 +68,7 @@ commit_name() {
 }
 
 main() {
-    local profile=bench binary='' load='' passed=()
+    local profile=bench binary='' load='' table=no passed=()
     if [ "${1:-}" = compare ]; then
         build_load dev
         exec "$load" "$@"
@@ -78,6 +79,7 @@ main() {
             --quick) profile=dev && passed+=("$1") ;;
             --binary) binary=${2:?--binary needs a file} && shift ;;
             --json | --rounds | --seconds) passed+=("$1" "${2:?$1 needs a value}") && shift ;;
+            --table) table=yes ;;
             --full | --peers | --no-peers) passed+=("$1") ;;
             *) say "unknown flag: $1" && exit 2 ;;
         esac
@@ -86,6 +88,8 @@ main() {
     say "building (minutes the first time)"
     [ -n "$binary" ] || build_binary
     build_load "$profile"
+    # A budget that is passed is for scripts/test.sh to refuse.
+    [ "$table" = no ] || ./scripts/size.sh --table "$binary" || true
     exec "$load" "$binary" --tools "$tools/bin" --commit "$(commit_name)" "${passed[@]}"
 }
 

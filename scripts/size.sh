@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Fails when the static binary is larger than its budget; shows where its bytes are.
+# Fails when a static binary is larger than its budget; shows where its bytes are.
 #
 #   scripts/size.sh [--table] [BINARY]
 #
-# BINARY   the static release, stripped; target/TARGET/release/agent-vault of this machine when absent
+# BINARY   the static release, stripped; when absent, that of this machine where scripts/build-static.sh leaves
+#          it, and the entrypoint alone if it was built
 # --table  links the static release once more, with its symbols, and adds them up by crate
 #
 # The budgets are in scripts/size.budget. A change that needs more raises them there, in a commit that says
@@ -62,7 +63,7 @@ table() {
 }
 
 main() {
-    local wants_table=no binary="$target_dir/$target/release/agent-vault"
+    local wants_table=no binary='' name=release/agent-vault
     while [ $# -gt 0 ]; do
         case $1 in
             --table) wants_table=yes ;;
@@ -72,8 +73,14 @@ main() {
         shift
     done
     [ "$wants_table" = no ] || table
+    local small="$target_dir/entrypoint/$target/$name" status=0
+    if [ -z "$binary" ] && [ -f "$small" ]; then
+        check entrypoint "$small" || status=$?
+    fi
+    binary=${binary:-$target_dir/$target/$name}
     [ -f "$binary" ] || { echo "size: there is no $binary: build it with scripts/build-static.sh" >&2; exit 3; }
-    check full "$binary"
+    check full "$binary" || status=$?
+    return "$status"
 }
 
 main "$@"

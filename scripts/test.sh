@@ -39,8 +39,23 @@ build_static() {
         skip static_binary "this machine cannot build it (see above)"
     else
         check "the static binary" test "$status" = 0
-        [ "$status" != 0 ] || check "the size of the static binary" ./scripts/size.sh
+        [ "$status" != 0 ] || check "the entrypoint alone" entrypoint_alone
+        [ "$status" != 0 ] || check "the size of the static binaries" ./scripts/size.sh
     fi
+}
+
+# Built without the broker, the program runs an app without one and says what it has not.
+entrypoint_alone() {
+    ./scripts/build-static.sh --entrypoint || return
+    local binary said status=0
+    binary="${CARGO_TARGET_DIR:-target}/entrypoint/$(uname -m)-unknown-linux-musl/release/agent-vault"
+    local auth='{"type": "bearer", "token": "STRIPE_KEY"}'
+    # shellcheck disable=SC2016 # the app's shell expands them, not this one
+    AGENT_VAULT_CONFIG="{\"services\": [{\"name\": \"stripe\", \"host\": \"api.stripe.com\", \"auth\": $auth}]}" \
+        STRIPE_KEY=sk_test "$binary" run -- \
+        sh -c 'test "$STRIPE_KEY" = __stripe_key__ && test -n "$HTTPS_PROXY" && test -s "$SSL_CERT_FILE"' || return
+    said=$("$binary" vault service list 2>&1) || status=$?
+    [ "$status" = 2 ] && [[ $said == *"this build is the entrypoint alone: it has no agent-vault vault service"* ]]
 }
 
 # Proves that the benchmark works; how fast we are is for a quiet machine.
