@@ -34,7 +34,7 @@ const INDEX: &str = "
 17 18 19 tests/entry.rs#j17_to_j19_an_expired_login_is_renewed_once_at_a_terminal
 20 tests/entry.rs#j14_to_j20_admin_mode_mints_a_token tests/api/sessions.rs#minting_is_checked_in_the_contracts_words
 21 tests/api/sessions.rs#minting_is_checked_in_the_contracts_words
-22 23 24 src/cli/run.rs#refusals_are_the_contracts_texts tests/entry.rs#j22_to_j24_isolation_is_judged_before_anything_is_asked
+22 23 24 src/cli/run/isolation.rs#refusals_are_the_contracts_texts tests/entry.rs#j22_to_j24_isolation_is_judged_before_anything_is_asked
 25 tests/entry.rs#j25_every_answer_to_the_ca_request
 26 tests/entry.rs#j26_a_broker_that_stops_answering_is_named | with a token the first to find nobody is /discover, with its own text
 27 tests/entry.rs#j27_the_port_is_the_brokers_or_the_usual_one

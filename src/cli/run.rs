@@ -4,6 +4,7 @@
 //! `AGENT_VAULT_…` twin, since task definitions speak in variables; a flag wins over its twin. The token
 //! has no flag: anyone may read a command line.
 
+mod isolation;
 pub(super) mod standalone;
 mod supervision;
 mod surroundings;
@@ -19,22 +20,11 @@ use crate::client::ProxyVars;
 use crate::entry::preflight::{Asked, Mode, Reach};
 use crate::entry::{self, Attacher, BrokerPlan, Plan, Way};
 use crate::failure::{Exit, Failure};
+use isolation::Isolation;
 use telling::Telling;
-
-/// Flags that mean something under container isolation only: name, and whether a value follows.
-const CONTAINER_ONLY: [(&str, bool); 6] = [
-    ("--image", true),
-    ("--mount", true),
-    ("--keep", false),
-    ("--no-firewall", false),
-    ("--home-volume-shared", false),
-    ("--share-agent-dir", false),
-];
 
 /// Long enough for a broker's restart, short enough for whoever asks while it is away for longer.
 const RETRY: Duration = Duration::from_secs(2);
-
-const MODES: &str = "must be one of: host, container";
 
 /// Plans and carries out a run. A failure of ours is told apart from the child's by its exit code.
 pub(super) fn run(world: &World<'_>, args: Args) -> Result<Exit, Failure> {
@@ -91,9 +81,7 @@ AGENT_VAULT_LOG_FORMAT=json makes each line on stderr an object.";
 
 fn plan(world: &World<'_>, args: Args) -> Result<Plan, Failure> {
     let (flags, behind) = split_at_dashes(args.into_rest());
-    if flags.iter().any(|flag| flag == "--isolation=") {
-        return Err(no_mode(""));
-    }
+    isolation::refuse_empty(&flags)?;
     let plan = read(world, Args::new(flags), behind)?;
     if plan.command.is_empty() && plan.show.is_none() {
         return Err(Failure::usage("requires at least 1 arg(s), only received 0")
@@ -124,6 +112,12 @@ pub(super) fn read(world: &World<'_>, mut args: Args, behind: Vec<OsString>) -> 
     command.extend(behind);
     isolation.check(world)?;
     telling.set_up();
+    if let Some(flag) = supervision.needs_us().filter(|_| is_direct) {
+        return Err(Failure::usage(format!(
+            "{flag} has no effect with --direct: no process of ours stays beside the command"
+        ))
+        .with_hint(format!("leave out --direct or {flag}; each may also come from its variable")));
+    }
     let attacher = match standalone::chosen(world, document)? {
         Some(chosen) => {
             let useless = [
@@ -159,57 +153,6 @@ pub(super) fn read(world: &World<'_>, mut args: Args, behind: Vec<OsString>) -> 
         supervision,
         health_name: world.var("AGENT_VAULT_HEALTH_NAME"),
     })
-}
-
-/// The isolation asked for, and the container-only flags that were set.
-struct Isolation {
-    mode: Option<String>,
-    set: Vec<&'static str>,
-}
-
-impl Isolation {
-    fn read(args: &mut Args) -> Result<Self, Failure> {
-        let mode = args.value("--isolation")?;
-        if let Some(mode) = mode.as_deref().filter(|mode| !is_mode(mode)) {
-            return Err(no_mode(mode));
-        }
-        let mut set = Vec::new();
-        for (flag, has_value) in CONTAINER_ONLY {
-            let is_set = if has_value { !args.values(flag)?.is_empty() } else { args.flag(flag) };
-            set.extend(is_set.then_some(flag));
-        }
-        Ok(Self { mode, set })
-    }
-
-    fn check(&self, world: &World<'_>) -> Result<(), Failure> {
-        let from_variable = || world.var("AGENT_VAULT_ISOLATION");
-        let mode = match self.mode.clone() {
-            Some(mode) => mode,
-            None => from_variable().unwrap_or_else(|| "host".to_owned()),
-        };
-        if !is_mode(&mode) {
-            return Err(Failure::usage(format!("AGENT_VAULT_ISOLATION: {MODES}")));
-        }
-        if mode == "host" {
-            return match self.set.first() {
-                Some(flag) => Err(Failure::usage(format!("{flag} requires --isolation=container"))),
-                None => Ok(()),
-            };
-        }
-        if ["--home-volume-shared", "--share-agent-dir"].iter().all(|flag| self.set.contains(flag)) {
-            return Err(Failure::usage("--home-volume-shared and --share-agent-dir are mutually exclusive"));
-        }
-        Err(Failure::usage("--isolation=container is not available in this build")
-            .with_hint("run agent-vault as the entrypoint inside the container instead"))
-    }
-}
-
-fn no_mode(mode: &str) -> Failure {
-    Failure::usage(format!("invalid argument {mode:?} for \"--isolation\" flag: {MODES}"))
-}
-
-fn is_mode(mode: &str) -> bool {
-    matches!(mode, "host" | "container")
 }
 
 /// Flags and first words, and what stands behind `--` verbatim.
@@ -276,33 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_are_the_contracts_texts() {
-        let modes = "must be one of: host, container";
-        for mode in ["", "Host", "CONTAINER", "vm", "docker", "process"] {
-            let flag = format!("--isolation={mode}");
-            let text = format!("invalid argument {mode:?} for \"--isolation\" flag: {modes}");
-            assert_eq!(refusal(&[&flag, "--", "x"], &[]), text);
-        }
-        assert_eq!(
-            refusal(&["--", "x"], &[("AGENT_VAULT_ISOLATION", "vm")]),
-            format!("AGENT_VAULT_ISOLATION: {modes}")
-        );
-        assert!(planned(&["--isolation", "host", "--", "x"], &[("AGENT_VAULT_ISOLATION", "vm")]).is_ok());
-        for (flag, has_value) in CONTAINER_ONLY {
-            let mut line = vec![flag];
-            line.extend(has_value.then_some("v"));
-            line.extend(["--", "x"]);
-            assert_eq!(refusal(&line, &[]), format!("{flag} requires --isolation=container"));
-        }
-        let container = ["--isolation=container", "--home-volume-shared", "--share-agent-dir", "--", "x"];
-        assert_eq!(
-            refusal(&container, &[]),
-            "--home-volume-shared and --share-agent-dir are mutually exclusive"
-        );
-        assert_eq!(
-            refusal(&["--keep", "--", "x"], &[("AGENT_VAULT_ISOLATION", "container")]),
-            "--isolation=container is not available in this build"
-        );
+    fn what_is_missing_or_unknown_is_refused_in_the_contracts_words() {
         assert_eq!(refusal(&[], &[]), "requires at least 1 arg(s), only received 0");
         assert_eq!(refusal(&["--foo", "--", "x"], &[]), "unknown flag: --foo");
         assert_eq!(refusal(&["claude", "--foo"], &[]), "unknown flag: --foo");
@@ -321,7 +238,6 @@ mod tests {
             ("AGENT_VAULT_NO_PROXY", "a, b,"),
             ("AGENT_VAULT_WAIT", "2m"),
             ("AGENT_VAULT_RETRY", "5s"),
-            ("AGENT_VAULT_STOP_TIMEOUT", "500ms"),
             ("AGENT_VAULT_DIRECT", "true"),
             ("AGENT_VAULT_NO_PLACEHOLDERS", "1"),
         ];
@@ -331,7 +247,6 @@ mod tests {
         assert_eq!(plan.surroundings.bypass, direct("a,b"));
         assert_eq!(broker(&plan).reach.wait, Duration::from_secs(120));
         assert_eq!(broker(&plan).reach.retry, Duration::from_secs(5));
-        assert_eq!(plan.supervision.stop_timeout, Some(Duration::from_millis(500)));
         assert_eq!(broker(&plan).way, Way::Direct);
         assert_eq!(plan.surroundings.placeholders, entry::Placeholders::KeptOut);
         let line = ["--ca-dir=/flag", "--wait", "1h", "--no-proxy=c", "--", "x"];
@@ -351,6 +266,28 @@ mod tests {
             refusal(&["--log-level=loud", "--", "x"], &[]),
             "--log-level: \"loud\" is none of error, warn, info, debug"
         );
+    }
+
+    #[test]
+    fn what_takes_a_process_beside_the_command_is_refused_without_one() {
+        for (flag, value, twin) in [
+            ("--stop-timeout", "10s", "AGENT_VAULT_STOP_TIMEOUT"),
+            ("--job-mode", "session", "AGENT_VAULT_JOB_MODE"),
+            ("--signal-mode", "child", "AGENT_VAULT_SIGNAL_MODE"),
+            ("--rewrite", "15:3", "AGENT_VAULT_REWRITE"),
+            ("--exit-code-map", "143:0", "AGENT_VAULT_EXIT_CODE_MAP"),
+        ] {
+            let told =
+                format!("{flag} has no effect with --direct: no process of ours stays beside the command");
+            assert_eq!(refusal(&[flag, value, "--direct", "--", "x"], &[]), told);
+            let vars = [(twin, value), ("AGENT_VAULT_DIRECT", "1")];
+            assert_eq!(refusal(&["--", "x"], &vars), told);
+            assert!(planned(&[flag, value, "--", "x"], &[]).is_ok(), "{flag}");
+        }
+        assert!(refusal(&["--reload-on-hup", "--direct", "--", "x"], &[]).starts_with("--reload-on-hup "));
+        let kept =
+            ["--kill-with-parent=TERM", "--drop-capabilities", "--no-new-privs", "--direct", "--", "x"];
+        assert!(planned(&kept, &[]).is_ok());
     }
 
     #[test]

@@ -170,7 +170,9 @@ fn become_child(host: Host, plan: &Plan, file: &Path, broker: &Broker) -> Result
     let word = &plan.command[0];
     let program = program(file, &plan.command, &environment)?;
     announce::start(&broker.proxy, word, &environment);
-    Err(child::not_started(word, &program.exec(&host.inherited, plan.supervision.rights)))
+    let options = &plan.supervision;
+    let error = program.exec(&host.inherited, options.rights, options.kill_with_parent);
+    Err(child::not_started(word, &error))
 }
 
 /// A listener of ours in front of the child, and this process looking after both.

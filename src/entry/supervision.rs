@@ -26,6 +26,21 @@ pub struct Supervision {
     pub rights: Rights,
 }
 
+impl Supervision {
+    /// The flag of something in it that takes a process beside the child, if there is one.
+    pub fn needs_us(&self) -> Option<&'static str> {
+        let asked = [
+            ("--stop-timeout", self.stop_timeout.is_some()),
+            ("--job-mode", self.job_mode != JobMode::Auto),
+            ("--signal-mode", self.signal_mode.is_some()),
+            ("--rewrite", self.rewrites != Rewrites::default()),
+            ("--reload-on-hup", self.reloads_on_hup),
+            ("--exit-code-map", self.exit_codes != ExitCodes::default()),
+        ];
+        asked.into_iter().find_map(|(flag, is_asked)| is_asked.then_some(flag))
+    }
+}
+
 /// Where the child stands among process groups and sessions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum JobMode {

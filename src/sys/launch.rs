@@ -183,11 +183,13 @@ impl Program {
         Ok(Pid::from_raw(child.id().cast_signed()))
     }
 
-    /// Becomes the program; returns only if that fails.
-    pub fn exec(self, inherited: &Inherited, rights: Rights) -> io::Error {
-        let inherited = inherited.clone();
+    /// Becomes the program, which is sent `with_parent` when our parent ends; returns only if that fails.
+    pub fn exec(self, inherited: &Inherited, rights: Rights, with_parent: Option<Signal>) -> io::Error {
+        let (parent, inherited) = (getppid(), inherited.clone());
         let prepare = move || {
             rights.take_on()?;
+            // After the rights: a change of user takes it away again.
+            with_parent.map_or(Ok(()), |signal| harden::end_with(parent, signal))?;
             inherited.restore()
         };
         self.command(prepare).exec()

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::support::{StandIn, eventually, need_python};
-use crate::{Place, RECORDER, Started, children, end, is_gone_soon, places, stat, status_of};
+use crate::{Place, RECORDER, Started, children, end, is_gone_soon, is_root, places, stat, status_of};
 
 /// What nobody can receive, or what is about us: SIGKILL, SIGSTOP, SIGCHLD.
 const NOT_PASSED_ON: [i32; 3] = [9, 19, 17];
@@ -254,6 +254,30 @@ fn the_end_of_our_parent_is_a_signal_when_asked_for() {
     run.running.line_after("got 15");
     end(child);
     is_gone_soon("the run ends", run_pid);
+}
+
+/// Without a process of ours the tie is the child's own, and outlasts a change of user.
+#[test]
+fn a_child_that_takes_our_place_ends_with_our_parent_when_asked_to() {
+    let stand_in = StandIn::start();
+    let mut ways = vec![&["--direct"][..]];
+    if is_root("a_child_that_takes_our_place_ends_with_our_parent_when_asked_to") {
+        ways.push(&["--direct", "--user=65532"]);
+    }
+    for way in ways {
+        let mut shell = Command::new("sh");
+        let command = stand_in.agent();
+        shell.args(["-c", "\"$@\" & echo run $!; wait", "sh"]).arg(command.get_program());
+        shell.arg("run").args(way).args(["--kill-with-parent=USR1", "--", "sh", "-c"]);
+        shell.arg("trap 'echo got USR1; exit' USR1; echo ready; while :; do sleep 0.05; done").env_clear();
+        shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let mut run = Started::at(Place::Plain, &mut shell);
+        let child: i32 = run.running.line_after("run ").parse().expect("a number");
+        run.running.line_after("ready");
+        end(run.pid());
+        run.running.line_after("got USR1");
+        is_gone_soon("the child ends", child);
+    }
 }
 
 #[test]
