@@ -68,7 +68,7 @@ use tiers::Tiers;
 pub use token_endpoint::TokenClient;
 use traffic::Traffic;
 pub(crate) use tunnel::CLIENT_ROOTS;
-use tunnel::Tunnel;
+use tunnel::{Tunnel, Untouched};
 pub use upstream::Outward;
 use upstream::Upstreams;
 
@@ -255,6 +255,8 @@ enum Phase {
     /// Speaks to the listener itself: CONNECT or absolute-form.
     Listener(TcpChannel),
     Tunnel(Tunnel),
+    /// Carries what is none of the vault's business.
+    Untouched(Untouched),
     Over,
 }
 
@@ -263,19 +265,37 @@ impl Conversation for Client {
         match &self.phase {
             Phase::Listener(channel) => channel,
             Phase::Tunnel(tunnel) => &*tunnel.channel,
+            Phase::Untouched(tunnel) => &tunnel.client,
             Phase::Over => unreachable!("a connection that is over is neither served nor parked"),
+        }
+    }
+
+    fn other_end(&self) -> Option<&dyn Channel> {
+        match &self.phase {
+            Phase::Untouched(tunnel) => Some(&tunnel.upstream),
+            _ => None,
+        }
+    }
+
+    fn idle_time(&self) -> Duration {
+        match &self.phase {
+            Phase::Untouched(_) => tunnel::UNTOUCHED_IDLE,
+            _ => conversation::IDLE_TIME,
         }
     }
 
     /// Reads a head and does what it asks.
     fn serve_one(&mut self) -> After {
+        if let Phase::Untouched(tunnel) = &mut self.phase {
+            return tunnel.carry_on();
+        }
         let mut head = std::mem::take(&mut *self.head);
         let read = peer::read_request(self.channel_mut(), &mut head, Deadline::after(HEAD_TIME));
         let after = match read {
             Ok(()) => match std::mem::replace(&mut self.phase, Phase::Over) {
                 Phase::Listener(channel) => self.serve_listener(channel, &head),
                 Phase::Tunnel(tunnel) => self.serve_tunnel(tunnel, &head),
-                Phase::Over => After::Close,
+                Phase::Untouched(_) | Phase::Over => After::Close,
             },
             Err(ReadError::Malformed(error)) => self.refuse(&Error::Malformed(error)),
             Err(_) => After::Close,
@@ -286,6 +306,9 @@ impl Conversation for Client {
 
     fn release(&mut self) {
         self.channel_mut().release();
+        if let Phase::Untouched(tunnel) = &mut self.phase {
+            tunnel.upstream.release();
+        }
     }
 }
 
@@ -294,6 +317,7 @@ impl Client {
         match &mut self.phase {
             Phase::Listener(channel) => channel,
             Phase::Tunnel(tunnel) => &mut *tunnel.channel,
+            Phase::Untouched(tunnel) => &mut tunnel.client,
             Phase::Over => unreachable!("a connection that is over is not served"),
         }
     }
@@ -363,7 +387,7 @@ impl Client {
     ) -> After {
         let proxy = Arc::clone(&self.proxy);
         let (target, presented, scope) = admitted;
-        let passed = match tunnel::is_untouched(&proxy, head, &target, &scope) {
+        let dialled = match tunnel::is_untouched(&proxy, head, &target, &scope) {
             Ok(false) => {
                 let Some(tunnel) = Tunnel::open(&proxy, channel, target, presented) else {
                     return After::Close;
@@ -373,19 +397,29 @@ impl Client {
             }
             Ok(true) => {
                 let route = Route { target: &target, scheme: Scheme::Https, path: "", scope: &scope };
-                tunnel::pass(&proxy, &mut channel, head, &route)
+                tunnel::dial(&proxy, head, &route)
             }
             Err(error) => Err(error),
         };
-        passed.unwrap_or_else(|error| {
-            let on = Refused {
-                target: Some(&target),
-                vault: &scope.vault_name,
-                method: head.method(),
-                after: After::Close,
-            };
-            refusal::refuse(&proxy, &mut channel, &error, &on)
-        })
+        match dialled {
+            Ok(upstream) => {
+                let Some(mut tunnel) = Untouched::open(&proxy, channel, upstream) else {
+                    return After::Close;
+                };
+                let after = tunnel.carry_on();
+                self.phase = Phase::Untouched(tunnel);
+                after
+            }
+            Err(error) => {
+                let on = Refused {
+                    target: Some(&target),
+                    vault: &scope.vault_name,
+                    method: head.method(),
+                    after: After::Close,
+                };
+                refusal::refuse(&proxy, &mut channel, &error, &on)
+            }
+        }
     }
 
     /// A request inside a tunnel. `Host` cannot move it: the target is the one of the CONNECT.

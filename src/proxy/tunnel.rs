@@ -20,7 +20,7 @@ use crate::http1::respond::After;
 use crate::log_event;
 use crate::net::Deadline;
 use crate::net::channel::Channel;
-use crate::net::duplex::{self, Direction, Everything, Until};
+use crate::net::duplex::{self, Passed};
 use crate::net::tcp::TcpChannel;
 use crate::vault::Scheme;
 use crate::vault::scope::Scope;
@@ -28,7 +28,7 @@ use crate::vault::scope::Scope;
 /// Our 200, the client's first byte, its handshake (contract B.10).
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// Longest silence in a tunnel that is passed through.
-const UNTOUCHED_IDLE: Duration = Duration::from_secs(10 * 60);
+pub(super) const UNTOUCHED_IDLE: Duration = Duration::from_secs(10 * 60);
 /// First byte of a TLS record that begins a handshake (RFC 8446 §5.1).
 const TLS_HANDSHAKE: u8 = 0x16;
 
@@ -98,30 +98,42 @@ pub(super) fn is_untouched(
     Ok(may_be && snapshot.is_indifferent_to(target))
 }
 
-/// Passes a tunnel through, byte for byte. The upstream is dialled before the client is told yes, so a
-/// refusal still has an answer. The one record there is of it says which host was called, nothing more; it
-/// is written when the tunnel opens, since it may stay open for hours.
-pub(super) fn pass(
-    proxy: &Proxy,
-    client: &mut TcpChannel,
-    head: &RequestHead,
-    route: &Route<'_>,
-) -> Result<After, Error> {
+/// Dials for a tunnel that is passed through, before the client is told yes, so that a refusal still has an
+/// answer. The one record there is of the tunnel says which host was called, nothing more; it is written
+/// now, since the tunnel may stay open for hours.
+pub(super) fn dial(proxy: &Proxy, head: &RequestHead, route: &Route<'_>) -> Result<TcpChannel, Error> {
     let mut record = Record::start(head, route);
     let dialled = proxy.upstreams.dial(route.target);
     let error = dialled.as_ref().err();
     record.finish(proxy, error.map_or(200, Error::status), error);
-    let mut upstream = dialled?;
+    let upstream = dialled?;
     log_event!(Debug, "tunnel passed through", host = route.target);
-    if say_yes(client, Deadline::after(HANDSHAKE_TIME)).is_ok() {
+    Ok(upstream)
+}
+
+/// A tunnel that is passed through, byte for byte.
+pub(super) struct Untouched {
+    pub(super) client: TcpChannel,
+    pub(super) upstream: TcpChannel,
+    _open: OpenTunnel,
+}
+
+impl Untouched {
+    /// Says yes to a CONNECT whose upstream has been reached.
+    pub(super) fn open(proxy: &Proxy, mut client: TcpChannel, upstream: TcpChannel) -> Option<Self> {
+        say_yes(&mut client, Deadline::after(HANDSHAKE_TIME)).ok()?;
         proxy.traffic.untouched.add();
-        let _open = OpenTunnel::new(&proxy.traffic);
-        let (mut a, mut b) = (Everything, Everything);
-        let (mut up, mut down) = (Direction::new(&mut a), Direction::new(&mut b));
-        // However it ends, both connections end with it.
-        drop(duplex::run(client, &mut upstream, &mut up, &mut down, Until::BothDone, UNTOUCHED_IDLE));
+        Some(Self { client, upstream, _open: OpenTunnel::new(&proxy.traffic) })
     }
-    Ok(After::Close)
+
+    /// Carries bytes until both sides have finished, or a silence lets it rest.
+    pub(super) fn carry_on(&mut self) -> After {
+        match duplex::pass_on(&mut self.client, &mut self.upstream, UNTOUCHED_IDLE) {
+            Ok(Passed::SoFar) => After::KeepAlive,
+            // However it ends, both connections end with it.
+            Ok(Passed::All) | Err(_) => After::Close,
+        }
+    }
 }
 
 fn say_yes(client: &mut TcpChannel, deadline: Deadline) -> io::Result<()> {

@@ -8,6 +8,7 @@ mod check;
 mod clients;
 mod reload;
 mod start;
+mod tunnels;
 
 use std::path::Path;
 use std::process::Command;

@@ -182,7 +182,8 @@ impl Reactor {
         }
     }
 
-    /// Closes the listeners and every parked connection.
+    /// Closes the listeners and every connection that is parked between two messages. A parked pair of
+    /// sockets goes on as one with a thread does, until it ends or draining does.
     pub fn stop_accepting(&mut self) {
         for mut open in self.listening.drain(..) {
             // The listener is closed right after; a failing deregistration changes nothing.
@@ -285,20 +286,27 @@ mod tests {
         }
 
         fn run(mut self: Box<Self>) -> Next {
+            if self.goes_on() { Next::Park(self, later()) } else { Next::Close }
+        }
+    }
+
+    impl Echo {
+        fn goes_on(&mut self) -> bool {
             match self.0.receive() {
                 Ok(Receive::Bytes) => {
                     let line = self.0.received().to_vec();
                     self.0.consume(line.len());
                     assert_ne!(line, b"panic");
-                    if line == b"bye" || self.0.send(&line).is_err() || self.0.flush().is_err() {
-                        return Next::Close;
-                    }
+                    line != b"bye" && self.0.send(&line).is_ok() && self.0.flush().is_ok()
                 }
-                Ok(Receive::Blocked) => {}
-                _ => return Next::Close,
+                Ok(Receive::Blocked) => true,
+                _ => false,
             }
-            Next::Park(self, Instant::now() + Duration::from_secs(30))
         }
+    }
+
+    fn later() -> Instant {
+        Instant::now() + Duration::from_secs(30)
     }
 
     struct Echoes;
@@ -313,8 +321,43 @@ mod tests {
         }
     }
 
+    /// An echo that has another end, of which nothing is heard.
+    struct Paired(Echo, TcpListener);
+
+    impl Connection for Paired {
+        fn socket(&self) -> BorrowedFd<'_> {
+            self.0.socket()
+        }
+
+        fn other_socket(&self) -> Option<BorrowedFd<'_>> {
+            Some(self.1.as_fd())
+        }
+
+        fn run(mut self: Box<Self>) -> Next {
+            if self.0.goes_on() { Next::Park(self, later()) } else { Next::Close }
+        }
+    }
+
+    struct Pairs;
+
+    impl Service for Pairs {
+        fn connect(&self, stream: TcpStream, _peer: SocketAddr) -> io::Result<Box<dyn Connection>> {
+            let other = TcpListener::bind("127.0.0.1:0")?;
+            Ok(Box::new(Paired(Echo(TcpChannel::new(stream)?), other)))
+        }
+
+        fn refuse(&self, _stream: TcpStream) {}
+    }
+
     /// A reactor on its own thread until the returned stream is closed.
     fn serve(limits: Limits) -> (SocketAddr, TcpStream, std::thread::JoinHandle<Counts>) {
+        serve_with(limits, Arc::new(Echoes))
+    }
+
+    fn serve_with(
+        limits: Limits,
+        service: Arc<dyn Service>,
+    ) -> (SocketAddr, TcpStream, std::thread::JoinHandle<Counts>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let stop = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -323,7 +366,7 @@ mod tests {
         let main = std::thread::Builder::new()
             .spawn(move || {
                 let mut reactor = Reactor::new(limits).unwrap();
-                reactor.listen(listener, Arc::new(Echoes)).unwrap();
+                reactor.listen(listener, service).unwrap();
                 let fd = stopped.as_fd();
                 reactor.watch(std::os::fd::AsRawFd::as_raw_fd(&fd)).unwrap();
                 assert_eq!(reactor.turn(None).unwrap(), Wake::Watched(0));
@@ -377,5 +420,21 @@ mod tests {
         assert_eq!(refused, "full");
         drop(stopper);
         assert_eq!(main.join().unwrap().refused, 1);
+    }
+
+    #[test]
+    fn a_silent_pair_outlives_the_listener() {
+        let (address, stopper, main) = serve_with(Limits::default(), Arc::new(Pairs));
+        let mut stream = TcpStream::connect(address).unwrap();
+        echoes(&mut stream, b"before");
+        drop(stopper);
+        while TcpStream::connect(address).is_ok() {
+            std::thread::yield_now();
+        }
+        for text in [&b"after"[..], b"and again"] {
+            echoes(&mut stream, text);
+        }
+        stream.write_all(b"bye").unwrap();
+        assert_eq!(main.join().unwrap().panicked, 0);
     }
 }

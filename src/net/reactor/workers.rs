@@ -48,13 +48,18 @@ struct State {
     parked: HashMap<usize, (Job, Instant)>,
     expiry: BTreeSet<(Instant, usize)>,
     next_token: usize,
-    /// Set once the listeners are closed: nothing is parked any more.
+    /// Set once the listeners are closed: nothing waits for a next message any more.
     closing: bool,
 }
 
 fn sockets(job: &Job) -> impl Iterator<Item = RawFd> {
     let (first, second) = (job.connection.socket(), job.connection.other_socket());
     [Some(first.as_raw_fd()), second.map(|socket| socket.as_raw_fd())].into_iter().flatten()
+}
+
+/// Whether nothing is under way on it: a pair of sockets may be silent for as long as one side thinks.
+fn is_between_messages(job: &Job) -> bool {
+    job.connection.other_socket().is_none()
 }
 
 impl Permit {
@@ -192,7 +197,7 @@ impl Shared {
     /// Puts a connection to sleep until its socket is readable or `until` comes.
     fn park(&self, job: Job, until: Instant) {
         let mut state = self.lock();
-        if state.closing {
+        if state.closing && is_between_messages(&job) {
             return;
         }
         let token = state.next_token;
@@ -244,7 +249,8 @@ impl Shared {
     pub(super) fn close_parked(&self) {
         let mut state = self.lock();
         state.closing = true;
-        let tokens: Vec<usize> = state.parked.keys().copied().collect();
+        let waiting = state.parked.iter().filter(|(_, (job, _))| is_between_messages(job));
+        let tokens: Vec<usize> = waiting.map(|(token, _)| *token).collect();
         let closed: Vec<Job> =
             tokens.into_iter().filter_map(|token| self.unpark(&mut state, token)).collect();
         drop(state);
