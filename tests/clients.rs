@@ -147,6 +147,13 @@ fn deno_fetch() {
     expect_get_and_post(site);
 }
 
+/// What runs under it finds proxy and roots as under Node.js.
+#[test]
+fn bun_fetch() {
+    let Some(bun) = need("bun_fetch", "bun", "npm install --global bun") else { return };
+    with_script(&bun, "with_fetch.mjs");
+}
+
 /// `HttpsURLConnection`: proxy, exceptions and roots come from `JAVA_TOOL_OPTIONS` alone.
 #[test]
 fn java_url_connection() {
