@@ -124,6 +124,20 @@ fn a_key_reaches_a_child_of_a_pipeline_once() {
     assert_eq!(shown.matches("got 3").count(), 1, "{shown}");
 }
 
+/// What we do not pass on is neither rewritten nor a reason to start the clock, once or twice.
+#[test]
+fn a_key_in_a_shared_group_is_between_the_terminal_and_the_child() {
+    let stand_in = StandIn::start();
+    let child = "n=0; trap 'n=$((n + 1)); echo got $n' INT; echo child ready
+while :; do read line; case $line in quit) echo child quits; exit 9 ;; esac; done";
+    stand_in.home().write("child", child);
+    let run = "$run --job-mode=shared --rewrite=INT:0 --stop-timeout=1ms -- sh ./child";
+    let mut person = Terminal::start(&shell(&stand_in, &format!("trap : INT; {run}; echo ended $?")));
+    person.awaits("child ready").types(CTRL_C).awaits("got 1").types(CTRL_C).awaits("got 2");
+    person.types("quit").awaits("child quits").awaits("ended 9");
+    person.end();
+}
+
 /// A script is not interrupted around: the key that ends the child reaches the script as well.
 #[test]
 fn a_script_that_starts_a_run_can_be_interrupted() {
