@@ -7,6 +7,7 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::sync::Arc;
 
 /// Longest host name (RFC 1035 §2.3.4, without the trailing dot).
 const MAX_HOST_BYTES: usize = 253;
@@ -14,7 +15,8 @@ const MAX_HOST_BYTES: usize = 253;
 /// A checked `host:port`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Authority {
-    host: String,
+    /// Shared: pool keys, records and connections all name the target.
+    host: Arc<str>,
     port: u16,
 }
 
@@ -52,7 +54,7 @@ impl Authority {
         {
             return Err(AuthorityError::InvalidHost);
         }
-        Ok(Self { host: host.to_ascii_lowercase(), port })
+        Ok(Self { host: host.to_ascii_lowercase().into(), port })
     }
 
     /// The host in lower case, an IPv6 literal without brackets.
@@ -71,7 +73,7 @@ impl Authority {
 
     /// Asks the resolver for addresses; the caller judges them.
     pub fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
-        let found: Vec<SocketAddr> = (self.host.as_str(), self.port).to_socket_addrs()?.collect();
+        let found: Vec<SocketAddr> = (&*self.host, self.port).to_socket_addrs()?.collect();
         if found.is_empty() {
             return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
         }
@@ -80,11 +82,10 @@ impl Authority {
 
     /// The `Host` field for this target: the port is dropped when it is `default_port` (contract D.6).
     pub fn host_field(&self, default_port: u16) -> String {
-        let text = self.to_string();
-        if self.port == default_port {
-            text[..text.len() - format!(":{}", self.port).len()].to_owned()
-        } else {
-            text
+        match (self.port == default_port, self.host.contains(':')) {
+            (true, false) => String::from(&*self.host),
+            (true, true) => format!("[{}]", self.host),
+            (false, _) => self.to_string(),
         }
     }
 }

@@ -7,6 +7,7 @@ pub mod environ;
 pub mod family;
 pub mod harden;
 pub mod launch;
+pub mod memory;
 pub mod pipe;
 pub mod process;
 pub mod prompt;

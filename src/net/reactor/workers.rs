@@ -13,6 +13,7 @@ use mio::{Interest, Registry, Token, Waker};
 
 use super::{Connection, Counts, Limits, Next};
 use crate::log_event;
+use crate::sys::memory::Keeping;
 
 /// How long a thread without work stays: long enough for bursts, short enough to give its stack back.
 const WORKER_IDLE: Duration = Duration::from_secs(5);
@@ -159,7 +160,8 @@ impl Shared {
 
     /// A thread's life: connections, one after the other, until there has been none for a while.
     fn work(self: &Arc<Self>) {
-        while let Some(job) = self.next_job() {
+        let keeping = Keeping::start();
+        while let Some(job) = self.next_job(&keeping) {
             let Job { connection, permit } = job;
             match catch_unwind(AssertUnwindSafe(|| connection.run())) {
                 Ok(Next::Close) => drop(permit),
@@ -172,7 +174,12 @@ impl Shared {
         }
     }
 
-    fn next_job(&self) -> Option<Job> {
+    fn next_job(&self, keeping: &Keeping) -> Option<Job> {
+        let job = self.lock().queue.pop_front();
+        if job.is_some() {
+            return job;
+        }
+        keeping.give_back();
         let until = Instant::now() + WORKER_IDLE;
         let mut state = self.lock();
         if let Some(job) = state.queue.pop_front() {
