@@ -127,7 +127,7 @@ impl Writer {
                 Ok(state) => {
                     self.acknowledged += 1;
                     // Nobody counts any more once the kill is on its way.
-                    drop(heard.send(()));
+                    let _counted = heard.send(());
                     self.bury(&before, &state);
                     Known::Surely(state)
                 }
