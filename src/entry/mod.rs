@@ -17,8 +17,10 @@ mod java;
 mod job;
 mod keystore;
 mod leftovers;
+pub mod mode;
 pub mod preflight;
 mod relay;
+mod roots;
 mod skills;
 pub mod standalone;
 pub mod supervision;
@@ -44,7 +46,8 @@ use environment::{Changes, Route};
 use front::Front;
 use host::{Host, interruptible};
 use job::Job;
-use preflight::{Broker, Mode, Reach};
+use mode::Mode;
+use preflight::{Broker, Reach};
 use supervision::Supervision;
 use supervisor::Supervisor;
 use trust::{Lifetime, TrustFiles};
@@ -263,7 +266,7 @@ fn place_trust(
     let places = trust::places(named, variable("TMPDIR"), variable("HOME"));
     let reader = plan.supervision.rights.user;
     let places: Vec<_> = places.into_iter().map(|place| place.read_by(reader)).collect();
-    let roots = trust::public_roots(variable("SSL_CERT_FILE"));
+    let roots = roots::public(variable("SSL_CERT_FILE"));
     trust::place(ca, &roots, &places, lifetime)
 }
 

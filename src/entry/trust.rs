@@ -8,31 +8,14 @@
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::hash::{DefaultHasher, Hasher as _};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
-use super::{keystore, leftovers};
+use super::{keystore, leftovers, roots};
 use crate::failure::Failure;
 use crate::sys;
 use crate::sys::rights::{self, User};
-
-/// Where distributions keep their roots, the most common place first.
-const SYSTEM_BUNDLES: [&str; 5] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/cert.pem",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
-];
-
-/// Largest root store that is taken over; distributions ship a quarter of a megabyte.
-const MAX_BUNDLE_BYTES: u64 = 8 * 1024 * 1024;
-
-const PEM_BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
 /// How long the files are needed.
 #[derive(Clone, Copy, Debug)]
@@ -77,7 +60,7 @@ impl TrustFiles {
         let (dir, files) = (self.dir.clone(), [self.ca(), self.bundle(), self.keystore()]);
         let named = named.map(OsStr::to_owned);
         move |pem| {
-            let roots = public_roots(named.as_deref());
+            let roots = roots::public(named.as_deref());
             let contents = [pem.to_vec(), [pem, &roots].concat(), keystore::of_pem(pem, &roots)];
             for (path, content) in files.iter().zip(contents) {
                 let new = dir.join("new.pem");
@@ -240,39 +223,6 @@ fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     file.set_permissions(Permissions::from_mode(0o644))
 }
 
-/// The public roots as PEM: the file the environment already names, else the image's own, else the
-/// built-in set.
-pub(super) fn public_roots(named: Option<&OsStr>) -> Vec<u8> {
-    let named = named.filter(|path| !path.is_empty()).map(Path::new);
-    named
-        .into_iter()
-        .chain(SYSTEM_BUNDLES.iter().map(Path::new))
-        .find_map(read_bundle)
-        .unwrap_or_else(built_in_roots)
-}
-
-fn read_bundle(path: &Path) -> Option<Vec<u8>> {
-    let file = fs::File::open(path).ok()?;
-    let mut pem = Vec::new();
-    file.take(MAX_BUNDLE_BYTES + 1).read_to_end(&mut pem).ok()?;
-    let is_bundle = pem.windows(PEM_BEGIN.len()).any(|part| part == PEM_BEGIN);
-    (is_bundle && pem.len() as u64 <= MAX_BUNDLE_BYTES).then_some(pem)
-}
-
-fn built_in_roots() -> Vec<u8> {
-    let mut pem = Vec::with_capacity(256 * 1024);
-    for root in webpki_root_certs::TLS_SERVER_ROOT_CERTS {
-        pem.extend_from_slice(PEM_BEGIN);
-        // RFC 7468 §2: lines of 64 characters.
-        for line in STANDARD.encode(root).as_bytes().chunks(64) {
-            pem.push(b'\n');
-            pem.extend_from_slice(line);
-        }
-        pem.extend_from_slice(b"\n-----END CERTIFICATE-----\n");
-    }
-    pem
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -344,24 +294,5 @@ mod tests {
         assert_eq!(shown(None, None, None), "/dev/shm /run /tmp");
         assert_eq!(shown(None, Some("/t"), Some("/h")), "/dev/shm /run /t /tmp /h/.agent-vault");
         assert_eq!(shown(Some("/mine"), Some("/t"), Some("/h")), "/mine");
-    }
-
-    #[test]
-    fn the_built_in_roots_are_certificates() {
-        let pem = built_in_roots();
-        let text = std::str::from_utf8(&pem).unwrap();
-        assert_eq!(text.matches("-----BEGIN").count(), webpki_root_certs::TLS_SERVER_ROOT_CERTS.len());
-        assert!(text.lines().all(|line| line.len() <= 64));
-    }
-
-    #[test]
-    fn a_named_bundle_comes_before_the_images_own() {
-        let dir = scratch("named");
-        let named = dir.join("corp.pem");
-        fs::write(&named, "-----BEGIN CERTIFICATE-----\nx\n").unwrap();
-        assert_eq!(public_roots(Some(named.as_os_str())), b"-----BEGIN CERTIFICATE-----\nx\n");
-        fs::write(&named, "nothing").unwrap();
-        assert_ne!(public_roots(Some(named.as_os_str())), b"nothing");
-        fs::remove_dir_all(dir).unwrap();
     }
 }

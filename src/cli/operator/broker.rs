@@ -12,7 +12,7 @@ use super::{Args, World, ask, choose, list, output, text};
 use crate::client::state::{Session, State, project_vault};
 use crate::client::{Cause, Client, Error, ProxyVars, Reply, Settings};
 use crate::entry;
-use crate::entry::preflight::{Asked, Mode};
+use crate::entry::mode::{Asked, Mode};
 use crate::failure::Failure;
 use crate::secret::Secret;
 

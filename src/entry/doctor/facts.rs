@@ -12,7 +12,8 @@ use crate::authority::Authority;
 use crate::entry::environment::{self, Changes, Route};
 use crate::entry::front::Front;
 use crate::entry::host::Host;
-use crate::entry::preflight::{self, Mode};
+use crate::entry::mode::Mode;
+use crate::entry::preflight;
 use crate::entry::token::Source;
 use crate::entry::trust::{Lifetime, TrustFiles};
 use crate::entry::{
