@@ -20,7 +20,7 @@ const RUN_BY: [(&str, &str, &str); 7] = [
     ("Start a broker", "sh", "tests/docs.rs"),
     ("Set it up", "sh", "tests/docs.rs"),
     ("Run an app", "sh", "tests/docs.rs"),
-    ("In a container", "dockerfile", "tests/container/images.rs"),
+    ("In a container", "dockerfile", "tests/container/docker.rs"),
     ("In a container", "sh", "tests/container/images.rs"),
     ("Without a broker", "sh", "tests/docs.rs"),
 ];
