@@ -43,6 +43,23 @@ impl Exit {
     }
 }
 
+/// What each code of ours says: the table that `help exit-codes` and docs/exit-codes.md print. What a wrapped
+/// command ends with is its own affair.
+pub const EXITS: &[(Exit, &str)] = &[
+    (Exit::Success, "Done; nothing to do; or a question was answered with no, and nothing was changed."),
+    (Exit::Failed, "It failed; `doctor` and `health` found something wrong."),
+    (Exit::Usage, "The command line is wrong, or asks for a terminal that is not there. Nothing was done."),
+    (Exit::Pending, "`apply --dry-run --exit-code`: there is something to change."),
+    (Exit::Refused, "`check`: the request would be refused."),
+    (Exit::RunFailed, "`run`: no command was started, be it that its own command line is wrong."),
+    (Exit::NotExecutable, "`run`: the command exists and cannot be executed."),
+    (Exit::NotFound, "`run`: the command does not exist."),
+];
+
+/// What else `run` can end with.
+pub const EXIT_OF_A_CHILD: &str = "Once its command has started, `run` ends with the command's own code, or 128 and the number of the signal \
+     that ended it; `--exit-code-map` replaces codes.";
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit.code())
@@ -125,6 +142,9 @@ mod tests {
         for (exit, code) in codes {
             assert_eq!(exit.code(), code);
         }
+        // Each is explained, except a child's own.
+        let explained: Vec<Exit> = EXITS.iter().map(|(exit, _)| *exit).collect();
+        assert_eq!(explained, codes.map(|(exit, _)| exit)[..codes.len() - 1]);
     }
 
     #[test]

@@ -62,6 +62,31 @@ fn the_two_scripts_are_what_ci_runs() {
     }
 }
 
+/// docs/exit-codes.md and `help exit-codes` print the table that the program ends by.
+#[test]
+fn every_exit_code_is_explained() {
+    use agent_vault::failure::{EXIT_OF_A_CHILD, EXITS};
+    let page = repository_file("docs/exit-codes.md");
+    let printed: Vec<&str> =
+        page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| code")).collect();
+    let known: Vec<String> =
+        EXITS.iter().map(|(exit, meaning)| format!("| {} | {meaning} |", exit.code())).collect();
+    assert_eq!(printed, known, "docs/exit-codes.md should print:\n{}", known.join("\n"));
+    assert!(page.ends_with(&format!("\n{EXIT_OF_A_CHILD}\n")), "{EXIT_OF_A_CHILD}");
+
+    let home = TempDir::new();
+    let told =
+        |args: &[&str]| run(bare(Path::new(BINARY), home.path()).args(args), b"").expect_success().stdout;
+    let help = told(&["help", "exit-codes"]);
+    for (exit, meaning) in EXITS {
+        let row = format!("{:<4}  {meaning}", exit.code());
+        assert!(help.lines().any(|line| line == row), "{row:?} is not in {help}");
+    }
+    assert!(help.ends_with(&format!("\n{EXIT_OF_A_CHILD}\n")), "{help}");
+    assert!(told(&["--help"]).contains("agent-vault help exit-codes"), "the list of commands names it");
+    assert_eq!(told(&["help"]), told(&["--help"]));
+}
+
 /// The table of docs/reasons.md is the proxy's own, row by row.
 #[test]
 fn every_reason_is_explained() {

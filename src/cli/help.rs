@@ -1,6 +1,24 @@
 //! Help, drawn from the table of commands, and the flags that help lists: what a shell completes.
 
-use super::{Flag, Verb, verbs};
+use super::{Args, Exit, Failure, Flag, Verb, World, output, verbs};
+use crate::failure::{EXIT_OF_A_CHILD, EXITS};
+
+pub(super) const VERBS: &[Verb] = &[Verb {
+    words: &["help", "exit-codes"],
+    usage: "",
+    about: "List the codes that commands end with",
+    flags: &[],
+    example: "agent-vault help exit-codes",
+    run: exit_codes,
+}];
+
+fn exit_codes(_: &World<'_>, args: Args) -> Result<Exit, Failure> {
+    args.finish()?;
+    let rows: Vec<Vec<String>> =
+        EXITS.iter().map(|(exit, meaning)| vec![exit.code().to_string(), (*meaning).to_owned()]).collect();
+    output::print(&format!("{}\n{EXIT_OF_A_CHILD}\n", output::table(&["CODE", "MEANING"], &rows)))?;
+    Ok(Exit::Success)
+}
 
 /// A flag as help spells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +83,9 @@ pub(super) fn of_group(group: &[String]) -> String {
         text.push_str(&format!("  {:width$}  {}\n", verb.words.join(" "), verb.about));
     }
     text.push_str("\nagent-vault COMMAND --help shows a command's arguments.\n");
+    if group.is_empty() {
+        text.push_str("agent-vault help exit-codes lists the codes that commands end with.\n");
+    }
     text
 }
 

@@ -56,7 +56,7 @@ const TABLE: &[&[&[Verb]]] = &[
     &[check::VERBS, sealing::VERBS],
     #[cfg(feature = "broker")]
     operator::TABLE,
-    &[completion::VERBS, ABOUT_ITSELF, version::VERBS],
+    &[completion::VERBS, help::VERBS, ABOUT_ITSELF, version::VERBS],
 ];
 
 const STARTING: &[Verb] = &[
@@ -106,10 +106,16 @@ const GROUP_FLAGS: &[&str] = &["--vault", "--address"];
 /// Carries out a command line (without the program's name).
 pub fn main(line: Vec<OsString>, world: &World<'_>) -> Result<Exit, Failure> {
     let line = without_telemetry(line);
-    let words = command_words(&line);
+    let mut words = command_words(&line);
     let end_of_flags = line.iter().position(|arg| arg == "--").unwrap_or(line.len());
-    let matched = best_match(&line, &words);
-    let wants_help = line[..end_of_flags].iter().any(|arg| arg == "--help" || arg == "-h");
+    let mut wants_help = line[..end_of_flags].iter().any(|arg| arg == "--help" || arg == "-h");
+    let mut matched = best_match(&line, &words);
+    // `help` in front of other words is `--help` behind them, unless it is a page of its own.
+    if !matches!(matched, Match::Verb(_)) && words.first().is_some_and(|&at| line[at] == "help") {
+        words.remove(0);
+        wants_help = true;
+        matched = best_match(&line, &words);
+    }
     match matched {
         Match::Verb(verb) if wants_help => output::print(&help::of_verb(verb)),
         Match::Verb(verb) => {
@@ -261,6 +267,16 @@ mod tests {
             assert!(is_it, "{words}: {:?}", verb.example);
             assert!(!verb.about.ends_with('.'), "{words}");
         }
+    }
+
+    /// `agent-vault help` and all that may follow it.
+    #[test]
+    fn help_in_front_is_help_behind() {
+        let world = World::new(&|_| None);
+        for text in ["help", "help vault", "help vault creds list", "help exit-codes", "help help"] {
+            assert_eq!(main(line(text), &world), Ok(Exit::Success), "{text}");
+        }
+        assert_eq!(main(line("help fly"), &world).unwrap_err().exit(), Exit::Usage);
     }
 
     #[test]
