@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
-use support::{BINARY, Background, Ended, Running, TempDir, bare, run};
+use support::{BINARY, Background, Ended, Running, TempDir, Terminal, bare, need, run};
 
 const LISTENING: &str = "Agent Vault server listening on ";
 const PASSWORD: (&str, &str) = ("AGENT_VAULT_MASTER_PASSWORD", "a master password of tests");
@@ -177,6 +177,67 @@ fn a_detached_server_stays_and_was_given_nothing_to_read() {
     assert!(ended.stderr.starts_with("wrong master password\n"), "{}", ended.stderr);
     let line = format!("{}\n", PASSWORD.1);
     cli(&home, &[&detach[..], &["--password-stdin"]].concat(), &[], &line).expect_success();
+}
+
+/// What the command line says is so in the background, too.
+#[test]
+fn a_detached_server_keeps_its_flags() {
+    let home = TempDir::new();
+    let _background = Background(&home);
+    let detach = ["server", "-d", "--port", "0", "--mitm-port", "0", "--metrics", "open"];
+    cli(&home, &detach, &[PASSWORD], "").expect_success();
+    let log = fs::read_to_string(home.join(".agent-vault/server.log")).expect("a log");
+    let address = log.lines().find_map(|line| line.strip_prefix(LISTENING)).expect("an address");
+    let answer = ureq::Agent::config_builder()
+        .proxy(None)
+        .http_status_as_error(false)
+        .build()
+        .new_agent()
+        .get(format!("{address}/metrics"))
+        .call()
+        .expect("an answer");
+    assert_eq!(answer.status(), 200);
+}
+
+/// Contract D.2: who is asked for the master password of a new store is asked for its owner, too.
+#[test]
+fn the_first_owner_is_asked_for_at_a_terminal() {
+    if need("the_first_owner_is_asked_for_at_a_terminal", "setsid", "install util-linux").is_none() {
+        return;
+    }
+    const OWNER: &str = "the owner's own password";
+    let home = TempDir::new();
+    let mut person = Terminal::start(&server(&home, &[]));
+    for question in ["Master password (empty for none): ", "Master password again: "] {
+        person.awaits(question).types(PASSWORD.1);
+    }
+    let email = "E-mail of the owner (empty to register later): ";
+    person.awaits(email).types("nobody");
+    person.awaits("This is not an e-mail address.\r\n").types("a@b.test");
+    person.awaits("Password of the owner: ").types(PASSWORD.1);
+    person.awaits("The password must not be the master password.\r\nPassword of the owner: ").types(OWNER);
+    person.awaits("Password of the owner again: ").types(OWNER);
+    person.awaits(LISTENING).awaits("transparent proxy listening on ");
+    let shown = person.shown().to_owned();
+    let address = shown.split(LISTENING).nth(1).and_then(|rest| rest.lines().next()).expect("an address");
+    let login = ["auth", "login", "--email", "a@b.test", "--password-stdin", "--address", address];
+    cli(&home, &login, &[], OWNER).expect_success();
+    cli(&home, &["server", "stop"], &[], "").expect_success();
+    let (code, shown) = person.end();
+    assert!(code == Some(0) && !shown.contains(OWNER) && !shown.contains("No owner account"), "{shown}");
+
+    // Nobody has to: with an empty line, the first registration owns the instance.
+    let home = TempDir::new();
+    let mut person = Terminal::start(&server(&home, &[]));
+    person.awaits("Master password (empty for none): ").types("");
+    person.awaits(email).types("");
+    person.awaits("No owner account yet: agent-vault auth register creates it");
+    cli(&home, &["server", "stop"], &[], "").expect_success();
+    assert_eq!(person.end().0, Some(0));
+    // Who brings the password along is asked nothing.
+    let mut person = Terminal::start(&server(&TempDir::new(), &[PASSWORD]));
+    person.awaits("No owner account yet");
+    assert!(!person.shown().contains("E-mail"), "{}", person.shown());
 }
 
 #[test]

@@ -80,18 +80,35 @@ fn run(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
 }
 
 /// What of the command line is for the server that stays. Passwords and the first owner are dealt with
-/// before it is started.
+/// before it is started, and a store elsewhere was refused.
 fn kept(flags: &Flags) -> Vec<String> {
+    let Flags {
+        data_dir,
+        database_url: _,
+        host,
+        port,
+        mitm_port,
+        log_level,
+        log_requests,
+        metrics,
+        max_request_bytes,
+        max_response_bytes,
+        owner_email: _,
+        password_file: _,
+        password_stdin: _,
+        upstream_ca,
+    } = flags;
     let all = [
-        ("--host", &flags.host),
-        ("--port", &flags.port),
-        ("--mitm-port", &flags.mitm_port),
-        ("--data-dir", &flags.data_dir),
-        ("--log-level", &flags.log_level),
-        ("--log-requests", &flags.log_requests),
-        ("--max-request-bytes", &flags.max_request_bytes),
-        ("--max-response-bytes", &flags.max_response_bytes),
-        ("--upstream-ca", &flags.upstream_ca),
+        ("--host", host),
+        ("--port", port),
+        ("--mitm-port", mitm_port),
+        ("--data-dir", data_dir),
+        ("--log-level", log_level),
+        ("--log-requests", log_requests),
+        ("--metrics", metrics),
+        ("--max-request-bytes", max_request_bytes),
+        ("--max-response-bytes", max_response_bytes),
+        ("--upstream-ca", upstream_ca),
     ];
     let given = all.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
     given.map(|(name, value)| format!("{name}={value}")).collect()

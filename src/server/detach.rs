@@ -75,11 +75,11 @@ fn feed(child: &mut Child, password: Option<&Secret>) -> io::Result<()> {
     stdin.write_all(password.map(Secret::expose).unwrap_or_default())
 }
 
-/// Opens the store as the server will, makes the first owner if one was named, and lets go of both.
+/// Opens the store as the server will, makes the first owner if there is to be one, and lets go of both.
 fn open_once(settings: &Settings) -> Result<Option<Secret>, Failure> {
     let _claim = claim(&settings.data_dir)?;
     let unlocked = unlock::open(settings)?;
-    unlock::seed_owner(&unlocked.store, settings.owner.as_ref())?;
+    unlock::seed_owner(&unlocked, settings)?;
     Ok(unlocked.password)
 }
 

@@ -67,8 +67,9 @@ struct Ground<'s> {
 pub fn run(mut settings: Settings) -> Result<(), Failure> {
     crate::log::set_level(settings.log_level);
     let mut claim = claim(&settings.data_dir)?;
-    let store = Arc::new(unlock::open(&settings)?.store);
-    unlock::seed_owner(&store, settings.owner.as_ref())?;
+    let unlocked = unlock::open(&settings)?;
+    unlock::seed_owner(&unlocked, &settings)?;
+    let store = Arc::new(unlocked.store);
     // Nothing needs the passwords any more: they are wiped here and where the process was given them.
     settings.master_password = None;
     settings.owner = None;

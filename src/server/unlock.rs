@@ -3,7 +3,7 @@
 use std::io::{self, BufRead as _, IsTerminal as _};
 
 use crate::api::normal_email;
-use crate::config::server::{AskFor, Owner, Settings};
+use crate::config::server::{AskFor, Settings};
 use crate::failure::Failure;
 use crate::log_event;
 use crate::secret::Secret;
@@ -35,13 +35,18 @@ pub(super) fn open(settings: &Settings) -> Result<Unlocked, Failure> {
         (Some(password), _) => unlock(locked, Some(password.clone())),
         (None, AskFor::Parent) => unlock(locked, all_of_stdin()?),
         (None, AskFor::Stdin) => unlock(locked, first_line()?),
-        (None, AskFor::Terminal) if io::stdin().is_terminal() => ask_and_unlock(settings, locked, protection),
+        (None, AskFor::Terminal) if is_person_asked(settings) => ask_and_unlock(settings, locked, protection),
         (None, AskFor::Terminal) => unlock(locked, None),
     }?;
     if unlocked.store.is_passwordless().map_err(|error| cannot_open(&error))? {
         warn_passwordless(settings);
     }
     Ok(unlocked)
+}
+
+/// Whether what no setting gives is asked for at a terminal.
+fn is_person_asked(settings: &Settings) -> bool {
+    settings.ask_for == AskFor::Terminal && io::stdin().is_terminal()
 }
 
 fn unlock(locked: Locked, password: Option<Secret>) -> Result<Unlocked, Failure> {
@@ -80,8 +85,12 @@ fn ask_and_unlock(settings: &Settings, locked: Locked, protection: Protection) -
 }
 
 fn ask(question: &str) -> Result<Secret, Failure> {
-    let typed = prompt::ask(question, Echo::Hidden);
-    typed.map(Secret::new).map_err(|error| Failure::new(format!("cannot ask for the password: {error}")))
+    ask_for(question, Echo::Hidden)
+}
+
+fn ask_for(question: &str, echo: Echo) -> Result<Secret, Failure> {
+    let typed = prompt::ask(question, echo);
+    typed.map(Secret::new).map_err(|error| Failure::new(format!("cannot ask at the terminal: {error}")))
 }
 
 /// The first line of stdin; an empty one means no password.
@@ -131,22 +140,86 @@ fn cannot_open(error: &store::Error) -> Failure {
     }
 }
 
-/// Makes the owner account named by the operator, if there is no account at all.
-pub(super) fn seed_owner(store: &Store, owner: Option<&Owner>) -> Result<(), Failure> {
-    let Some(owner) = owner else { return Ok(()) };
-    let failed = |error: store::Error| Failure::new(format!("cannot make the owner account: {error}"));
-    if store.has_users().map_err(failed)? {
+/// Makes the owner account if there is no account at all: the one the operator named, or the one a person
+/// at the terminal chooses now. Nobody has to: the first registration owns the instance, too.
+pub(super) fn seed_owner(unlocked: &Unlocked, settings: &Settings) -> Result<(), Failure> {
+    let store = &unlocked.store;
+    if store.has_users().map_err(|error| no_owner(&error))? {
         return Ok(());
     }
-    let email = normal_email(&owner.email)
-        .ok_or_else(|| Failure::usage(format!("owner: {:?} is not an e-mail address", owner.email)))?;
-    if owner.password.len() < MIN_PASSWORD_BYTES {
-        return Err(Failure::usage(format!(
-            "owner: the password must be at least {MIN_PASSWORD_BYTES} characters"
-        )));
+    match &settings.owner {
+        Some(owner) => {
+            let email = normal_email(&owner.email).ok_or_else(|| {
+                Failure::usage(format!("owner: {:?} is not an e-mail address", owner.email))
+            })?;
+            check_password(&owner.password, None)
+                .map_err(|why| Failure::usage(format!("owner: the password {why}")))?;
+            make_owner(store, &email, &owner.password)
+        }
+        // Who was asked for the master password can be asked for this, too.
+        None if settings.master_password.is_none() && is_person_asked(settings) => {
+            match ask_owner(unlocked.password.as_ref())? {
+                Some((email, password)) => make_owner(store, &email, &password),
+                None => Ok(()),
+            }
+        }
+        None => Ok(()),
     }
-    let hash = PasswordHash::new(&owner.password).map_err(failed)?;
-    store.create_owner(&email, &hash, Timestamp::now()).map_err(failed)?;
+}
+
+fn make_owner(store: &Store, email: &str, password: &Secret) -> Result<(), Failure> {
+    let hash = PasswordHash::new(password).map_err(|error| no_owner(&error))?;
+    store.create_owner(email, &hash, Timestamp::now()).map_err(|error| no_owner(&error))?;
     log_event!(Info, "owner account created", email = email);
+    Ok(())
+}
+
+fn no_owner(error: &store::Error) -> Failure {
+    Failure::new(format!("cannot make the owner account: {error}"))
+}
+
+/// An address and a password; `None` when the person wants to register later.
+fn ask_owner(master: Option<&Secret>) -> Result<Option<(String, Secret)>, Failure> {
+    const EMAIL: &str = "E-mail of the owner (empty to register later): ";
+    let email = attempts(|lead| {
+        let typed = ask_for(&format!("{lead}{EMAIL}"), Echo::Shown)?;
+        let typed = typed.expose_str().unwrap_or_default().trim();
+        if typed.is_empty() {
+            return Ok(Ok(None));
+        }
+        Ok(normal_email(typed).map(Some).ok_or_else(|| "This is not an e-mail address.".to_owned()))
+    })?;
+    let Some(email) = email else { return Ok(None) };
+    let password = attempts(|lead| {
+        let password = ask(&format!("{lead}Password of the owner: "))?;
+        if let Err(why) = check_password(&password, master) {
+            return Ok(Err(format!("The password {why}.")));
+        }
+        let is_same = ask("Password of the owner again: ")? == password;
+        Ok(is_same.then_some(password).ok_or_else(|| "The two passwords differ.".to_owned()))
+    })?;
+    Ok(Some((email, password)))
+}
+
+/// Asks until an answer will do; what is wrong with one is said in front of the next question.
+fn attempts<T>(ask: impl Fn(&str) -> Result<Result<T, String>, Failure>) -> Result<T, Failure> {
+    let mut lead = String::new();
+    for _ in 0..ATTEMPTS {
+        match ask(&lead)? {
+            Ok(answer) => return Ok(answer),
+            Err(why) => lead = why + "\n",
+        }
+    }
+    Err(Failure::new("no owner account was made").with_hint("start the server again to be asked again"))
+}
+
+/// Contract A.6 and D.2.
+fn check_password(password: &Secret, master: Option<&Secret>) -> Result<(), String> {
+    if password.len() < MIN_PASSWORD_BYTES {
+        return Err(format!("must be at least {MIN_PASSWORD_BYTES} characters"));
+    }
+    if master == Some(password) {
+        return Err("must not be the master password".to_owned());
+    }
     Ok(())
 }
