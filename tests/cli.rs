@@ -143,24 +143,99 @@ fn services_that_were_listed_can_be_edited_and_set() {
     assert!(ended.stderr.contains("services[0]: unknown key \"pth\""), "{}", ended.stderr);
 }
 
+/// Every command that lists something, and the key of the list in its answer.
+const LISTS: [(&str, &str); 16] = [
+    ("auth sessions list", "sessions"),
+    ("vault list", "vaults"),
+    ("vault token list", "sessions"),
+    ("vault logs", "logs"),
+    ("vault hosts", "hosts"),
+    ("vault credential list", "keys"),
+    ("vault credential usage", "services"),
+    ("vault service list", "services"),
+    ("vault proposal list", "proposals"),
+    ("vault agent list", "agents"),
+    ("agent list", "agents"),
+    ("vault user list", "users"),
+    ("user list", "users"),
+    ("user invite list", "invites"),
+    ("owner vault list", "vaults"),
+    ("catalog", "services"),
+];
+
 #[test]
 fn every_list_speaks_json() {
     let broker = broker();
-    for (args, key) in [
-        (&["vault", "list"][..], "vaults"),
-        (&["vault", "credential", "list"], "keys"),
-        (&["vault", "service", "list"], "services"),
-        (&["vault", "agent", "list"], "agents"),
-        (&["agent", "list"], "agents"),
-        (&["vault", "logs"], "logs"),
-        (&["vault", "hosts"], "hosts"),
-        (&["catalog"], "services"),
-    ] {
-        let stdout = broker.cli(&[args, &["--json"]].concat()).stdout;
-        let answer: Value = serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{args:?}: {error}"));
-        assert!(answer[key].is_array(), "{args:?}: {stdout}");
-        assert!(stdout.ends_with("}\n") && !stdout.contains('\u{1b}'), "{args:?}: {stdout:?}");
+    // None is left out: they are those that help says of that they list or show several.
+    let help = broker.cli(&["--help"]).stdout;
+    let commands = help.lines().filter_map(|line| line.strip_prefix("  ")?.split_once("  "));
+    let lists: Vec<&str> = commands
+        .filter(|(words, about)| {
+            let about = about.trim_start();
+            words.ends_with(" list") || about.starts_with("List ") || about.starts_with("Show the ")
+        })
+        .map(|(words, _)| words)
+        .collect();
+    assert_eq!(lists, LISTS.map(|(words, _)| words));
+    for (words, key) in LISTS {
+        let mut args: Vec<&str> = words.split(' ').collect();
+        if words.ends_with("usage") {
+            args.push("KEY");
+        }
+        let stdout = broker.cli(&[&args[..], &["--json"]].concat()).stdout;
+        let answer: Value = serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{words}: {error}"));
+        assert!(answer[key].is_array(), "{words}: {stdout}");
+        assert!(stdout.ends_with("}\n") && !stdout.contains('\u{1b}'), "{words}: {stdout:?}");
     }
+}
+
+/// What is minted for a while can be seen and ended before its time.
+#[test]
+fn minted_tokens_are_listed_and_ended() {
+    let broker = broker();
+    let listed = |flags: &[&str]| broker.cli(&[&["vault", "token", "list"], flags].concat()).stdout;
+    assert_eq!(listed(&[]), "ID  LABEL  ROLE  MADE BY  CREATED  EXPIRES\n");
+    let token = broker.cli(&["vault", "token", "--ttl", "300"]).stdout;
+    let table = listed(&[]);
+    assert!(table.contains("  proxy  owner@example.test  20") && !table.contains(&token), "{table}");
+    let answer: Value = serde_json::from_str(&listed(&["--json"])).unwrap();
+    let id = answer["sessions"][0]["id"].as_str().unwrap();
+    assert!(table.contains(id), "{table}");
+    let discovers = || {
+        let mut command = broker.operator(&["vault", "discover"]);
+        run(command.env("AGENT_VAULT_TOKEN", &token).env("AGENT_VAULT_VAULT", "default"), b"")
+    };
+    discovers().expect_success();
+
+    broker.cli(&["vault", "create", "other"]);
+    let elsewhere = run(&mut broker.operator(&["vault", "token", "revoke", id, "--vault", "other"]), b"");
+    refused(&elsewhere, 1, "Session not found");
+    let revoked = broker.cli(&["vault", "token", "revoke", id]).stdout;
+    assert_eq!(revoked, format!("✓ Revoked token {id} of vault \"default\"\n"));
+    refused(&discovers(), 1, "Invalid or expired session");
+    assert_eq!(listed(&[]).lines().count(), 1);
+}
+
+#[test]
+fn a_vaults_policy_is_shown_and_set() {
+    let broker = broker();
+    let shown = || broker.cli(&["vault", "config", "get"]).stdout;
+    let set = |policy: &str| ["vault", "config", "set", "--unmatched-host-policy", policy].map(str::to_owned);
+    let row = |policy: &str| format!("SETTING                VALUE\nunmatched-host-policy  {policy}\n");
+    assert_eq!(shown(), row("passthrough"));
+    for (asked, is) in [("deny", "deny"), ("", "passthrough")] {
+        let done = broker.cli(&set(asked).each_ref().map(String::as_str)).stdout;
+        assert_eq!(done, format!("✓ Vault \"default\": unmatched hosts {is}\n"));
+        assert_eq!(shown(), row(is));
+    }
+    let json: Value =
+        serde_json::from_str(&broker.cli(&["vault", "config", "get", "--json"]).stdout).unwrap();
+    assert_eq!(json["unmatched_host_policy"], "passthrough");
+    let wrong = run(&mut broker.operator(&set("maybe").each_ref().map(String::as_str)), b"");
+    let words = "Invalid unmatched_host_policy \"maybe\" (expected \"passthrough\" or \"deny\")";
+    refused(&wrong, 1, words);
+    let nothing = run(&mut broker.operator(&["vault", "config", "set"]), b"");
+    refused(&nothing, 2, "nothing to set: give --unmatched-host-policy");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::failure::{EXIT_OF_A_CHILD, EXITS};
 pub(super) const VERBS: &[Verb] = &[Verb {
     words: &["help", "exit-codes"],
     usage: "",
-    about: "List the codes that commands end with",
+    about: "Say what the codes mean that commands end with",
     flags: &[],
     example: "agent-vault help exit-codes",
     run: exit_codes,
@@ -84,7 +84,7 @@ pub(super) fn of_group(group: &[String]) -> String {
     }
     text.push_str("\nagent-vault COMMAND --help shows a command's arguments.\n");
     if group.is_empty() {
-        text.push_str("agent-vault help exit-codes lists the codes that commands end with.\n");
+        text.push_str("agent-vault help exit-codes says what the codes mean that commands end with.\n");
     }
     text
 }

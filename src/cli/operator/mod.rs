@@ -26,11 +26,13 @@ mod master_password;
 mod member;
 mod oauth;
 mod owner;
+mod policy;
 mod project;
 mod proposal;
 mod reset;
 mod service;
 mod state;
+mod token;
 mod user;
 mod vault;
 mod yaml;
@@ -44,6 +46,8 @@ pub(super) const TABLE: &[&[Verb]] = &[
     account::VERBS,
     apply::VERBS,
     vault::VERBS,
+    token::VERBS,
+    policy::VERBS,
     project::VERBS,
     logs::VERBS,
     explain::VERBS,

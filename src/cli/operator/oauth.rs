@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::broker::{Broker, Reach};
 use super::credential::Place;
-use super::{Args, Flag, IN_VAULT, REACH, Verb, World, encoded, output, text};
+use super::{AS_JSON, Args, Flag, IN_VAULT, REACH, Verb, World, encoded, output, text};
 use crate::failure::{Exit, Failure};
 
 /// Flags that name the client and its endpoint, and the keys they have in the API.
@@ -65,7 +65,7 @@ pub(in crate::cli) const VERBS: &[Verb] = &[
         words: &["vault", "credential", "oauth", "status"],
         usage: "KEY [flags]",
         about: "Say whether a credential is connected, and what went wrong last",
-        flags: &[IN_VAULT, REACH],
+        flags: &[AS_JSON, IN_VAULT, REACH],
         example: "agent-vault vault credential oauth status CRM_TOKEN --vault shop",
         run: status,
     },
@@ -146,11 +146,16 @@ fn set_tokens(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
 
 fn status(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
     let (reach, vault) = (Reach::take(&mut args)?, args.value("--vault")?);
+    let as_json = args.flag("--json");
     let key = args.word("KEY")?;
     args.finish()?;
     let (mut broker, vault) = Broker::for_vault(world, &reach, vault)?;
     let path = format!("/v1/credentials/oauth/status?vault={}&key={}", encoded(&vault), encoded(&key));
     let reply = broker.get(&path)?;
+    if as_json {
+        output::print_json(reply.body())?;
+        return Ok(Exit::Success);
+    }
     let answer = broker.json(&reply)?;
     let is_connected = answer.get("connected").and_then(Value::as_bool) == Some(true);
     let mut lines = if is_connected {

@@ -1,13 +1,12 @@
-//! `vault`: the vaults themselves, which one is meant, and a short-lived token for one.
+//! `vault`: the vaults themselves, which one is meant, and what an agent may know of one.
 
 use serde_json::{Value, json};
 
 use super::ask::{self, Consent};
-use super::broker::{Broker, Caller, Reach, named_vault, vault_of};
-use super::{AS_JSON, Args, Flag, IN_VAULT, REACH, Verb, WITHOUT_ASKING, World, encoded, list, output, text};
-use crate::client::Client;
+use super::broker::{Broker, Caller, Reach, vault_of};
+use super::token::mint;
+use super::{AS_JSON, Args, IN_VAULT, REACH, Verb, WITHOUT_ASKING, World, encoded, list, output, text};
 use crate::client::state::project_vault;
-use crate::entry::admin::{self, Minted};
 use crate::failure::{Exit, Failure};
 use crate::vault::service::name;
 
@@ -70,18 +69,6 @@ pub(in crate::cli) const VERBS: &[Verb] = &[
         flags: &[IN_VAULT],
         example: "agent-vault vault current",
         run: current,
-    },
-    Verb {
-        words: &["vault", "token"],
-        usage: "[flags]",
-        about: "Print a short-lived token for a vault, and nothing else",
-        flags: &[
-            &[Flag("--ttl SECONDS", "life of the token, 300 to 604800; default: a day")],
-            IN_VAULT,
-            REACH,
-        ],
-        example: "export AGENT_VAULT_TOKEN=\"$(agent-vault vault token --vault shop --ttl 3600)\"",
-        run: token,
     },
     Verb {
         words: &["vault", "discover"],
@@ -190,27 +177,6 @@ fn current(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
     args.finish()?;
     output::print(&format!("{}\n", vault_of(world, vault)))?;
     Ok(Exit::Success)
-}
-
-fn token(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
-    let reach = Reach::take(&mut args)?;
-    let (vault, ttl) = (args.value("--vault")?, args.number("--ttl")?);
-    args.finish()?;
-    let broker = Broker::as_person(world, &reach)?;
-    let minted = mint(world, broker.client(), named_vault(world, vault), ttl.unwrap_or(0))?;
-    output::print_bytes(minted.token.expose())?;
-    Ok(Exit::Success)
-}
-
-/// The same choice of a vault, and the same words when it fails, as `run` has for a person.
-fn mint(
-    world: &World<'_>,
-    client: &Client,
-    vault: Option<String>,
-    ttl_seconds: u64,
-) -> Result<Minted, Failure> {
-    let state = world.state();
-    admin::mint(client, state.session()?, vault, ttl_seconds, &state)
 }
 
 fn discover(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
