@@ -279,3 +279,73 @@ fn nothing_is_asked_where_nobody_can_answer() {
     refused(&ended, 1, "not logged in, run 'agent-vault auth login' first");
     assert_eq!(stand_in.lines(), [""; 0]);
 }
+
+/// Contract E.1: a command that needs a login leads a person at a terminal to one, and then does what it was
+/// asked; its result is still alone on stdout.
+#[test]
+fn a_person_who_is_not_logged_in_is_led_there() {
+    if need("a_person_who_is_not_logged_in_is_led_there", "setsid", SETSID).is_none() {
+        return;
+    }
+    let mut broker = broker();
+    let asks = |broker: &Broker, home: &TempDir, args: &[&str]| {
+        let mut command = broker.operator(args);
+        command.env("HOME", home.path()).current_dir(home.path());
+        Terminal::start(&command)
+    };
+    let home = TempDir::new();
+    let mut person = asks(&broker, &home, &["account", "whoami"]);
+    person.awaits("You are not logged in.").awaits("1) log in\r\n").awaits("2) sign up\r\n");
+    person.awaits("What now? [1-2] ").types("2").awaits("Email: ").types(MEMBER);
+    person.awaits("New password: ").types(PASSWORD).awaits("New password again: ").types(PASSWORD);
+    person.awaits("Code: ").types(&code(&mut broker, "Verification", MEMBER));
+    let (exit, shown) = person.end();
+    assert!(exit == Some(0) && shown.contains("✓ Account verified. You are logged in.\r\n"), "{shown}");
+    assert!(shown.contains(&format!("  {MEMBER}\r\n")), "{shown}");
+
+    let home = TempDir::new();
+    let mut person = asks(&broker, &home, &["account", "whoami", "--json"]);
+    person.awaits("What now? [1-2] ").types("1").awaits("Email: ").types(MEMBER);
+    person.awaits("Password: ").types("not it at all");
+    let (exit, shown) = person.end();
+    assert!(exit == Some(1) && shown.ends_with("Invalid email or password\r\n"), "{shown}");
+    assert!(!home.join(".agent-vault/session.json").exists());
+
+    // What is read by a program holds the result and nothing else.
+    let mut command =
+        broker.operator(&["-euc", r#"list=$("$0" vault list --json); printf 'got %s' "$list""#]);
+    let binary = command.get_program().to_owned();
+    let mut shell = support::bare(std::path::Path::new("/bin/sh"), home.path());
+    for (name, value) in command.get_envs() {
+        if let Some(value) = value {
+            shell.env(name, value);
+        }
+    }
+    shell.env("HOME", home.path()).args(command.get_args()).arg(&binary);
+    command = shell;
+    let mut person = Terminal::start(&command);
+    person.awaits("What now? [1-2] ").types("1").awaits("Email: ").types(MEMBER);
+    person.awaits("Password: ").types(PASSWORD);
+    let (exit, shown) = person.end();
+    assert!(exit == Some(0) && shown.ends_with("got {\"vaults\":[]}"), "{shown}");
+}
+
+#[test]
+fn the_first_person_at_a_new_broker_becomes_its_owner() {
+    if need("the_first_person_at_a_new_broker", "setsid", SETSID).is_none() {
+        return;
+    }
+    let stand_in = StandIn::start();
+    let status = r#"{"initialized":false,"needs_first_user":true}"#;
+    stand_in.answers("GET /v1/status", answer(200, &[], status));
+    let made = r#"{"message":"Owner account created.","token":"av_sess_one"}"#;
+    stand_in.answers("POST /v1/auth/register", answer(201, &[], made));
+    stand_in.answers("GET /v1/vaults", answer(200, &[], r#"{"vaults":[]}"#));
+    let mut person = Terminal::start(stand_in.bare().args(["vault", "list"]));
+    person.awaits("Which broker? [1-2] ").types("2").awaits("Address: ").types(&stand_in.address());
+    person.awaits("no account yet").awaits("Email: ").types("a@b.c");
+    person.awaits("New password: ").types(PASSWORD).awaits("New password again: ").types(PASSWORD);
+    let (exit, shown) = person.end();
+    assert!(exit == Some(0) && shown.contains("✓ Owner account created.\r\n"), "{shown}");
+    assert_eq!(stand_in.lines(), ["GET /v1/status", "POST /v1/auth/register", "GET /v1/vaults"]);
+}

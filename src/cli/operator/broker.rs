@@ -8,6 +8,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::auth::first_login;
 use super::{Args, World, ask, choose, list, output, text};
 use crate::client::state::{Session, State, project_vault};
 use crate::client::{Cause, Client, Error, ProxyVars, Reply, Settings};
@@ -20,6 +21,7 @@ use crate::secret::Secret;
 pub(super) const LOCAL: &str = "http://127.0.0.1:14321";
 
 /// What the command line says about the way to the broker.
+#[derive(Clone)]
 pub(super) struct Reach {
     address: Option<String>,
     broker_ca: Option<String>,
@@ -108,8 +110,11 @@ impl<'w> Broker<'w> {
         Ok(Self { world, client: reach.client(world, &address)?, renewable: None, as_whom: Caller::Nobody })
     }
 
-    /// As the person whose login is saved.
+    /// As the person whose login is saved, or who logs in now.
     pub(super) fn as_person(world: &'w World<'w>, reach: &Reach) -> Result<Self, Failure> {
+        if world.is_interactive() && world.state().find_session()?.is_none() {
+            first_login(world, reach.clone())?;
+        }
         let session = world.state().session()?;
         let address = reach.address.clone().unwrap_or_else(|| session.address.clone());
         let client = reach.client(world, &address)?.with_token(session.token.clone());

@@ -3,6 +3,7 @@
 //! Logging in and out is here; a file each for getting an account, for a password that was forgotten, and
 //! for the logins on other machines.
 
+mod first;
 mod logins;
 mod recovery;
 mod register;
@@ -13,6 +14,7 @@ use super::broker::{Broker, Reach};
 use super::{AS_JSON, Args, Flag, PUBLIC_REACH, REACH, Verb, World, ask, output, text};
 use crate::failure::{Exit, Failure};
 use crate::secret::Secret;
+pub(super) use first::first_login;
 
 const IDENTITY: &[Flag] = &[
     Flag("--email ADDRESS", "the account; asked for at a terminal"),
@@ -107,6 +109,7 @@ pub(in crate::cli) const VERBS: &[Verb] = &[
 ];
 
 /// Who is to be registered or logged in, as far as the command line says.
+#[derive(Default)]
 struct Identity {
     email: Option<String>,
     password_on_stdin: bool,
@@ -185,17 +188,23 @@ fn ask_for_code(world: &World<'_>, mut args: Args, path: &str) -> Result<Exit, F
 
 fn login(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
     let reach = Reach::take(&mut args)?;
-    let mut identity = Identity::take(&mut args)?;
+    let identity = Identity::take(&mut args)?;
     args.finish()?;
     // A script that brings the password along is asked nothing.
     let reach = if identity.password_on_stdin { reach } else { reach.or_chosen(world)? };
-    let broker = Broker::as_nobody(world, &reach)?;
+    log_in(world, &Broker::as_nobody(world, &reach)?, identity)?;
+    output::success(world, LOGGED_IN)?;
+    Ok(Exit::Success)
+}
+
+const LOGGED_IN: &str = "Login successful.";
+
+/// Logs in and saves the login.
+fn log_in(world: &World<'_>, broker: &Broker<'_>, mut identity: Identity) -> Result<(), Failure> {
     let (email, password) = identity.complete(world, || ask::hidden("Password: "))?;
     text_of(&password)?;
     let session = broker.log_in(&email, &password, identity.device_label)?;
-    world.state().save_session(&session)?;
-    output::success(world, "Login successful.")?;
-    Ok(Exit::Success)
+    world.state().save_session(&session)
 }
 
 /// Forgets the login here whatever the broker says, and says so when it did not end there.

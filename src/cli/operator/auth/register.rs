@@ -16,11 +16,34 @@ struct Registered {
     token: Option<String>,
 }
 
+/// What came of a registration.
+pub(super) enum Registration {
+    /// The login is saved.
+    LoggedIn(String),
+    /// Nobody was there to ask for the code.
+    AwaitsCode { message: String, advice: String },
+}
+
 pub(super) fn register(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
     let reach = Reach::take(&mut args)?;
-    let mut identity = Identity::take(&mut args)?;
+    let identity = Identity::take(&mut args)?;
     args.finish()?;
-    let mut broker = Broker::as_nobody(world, &reach)?;
+    match create(world, &mut Broker::as_nobody(world, &reach)?, identity)? {
+        Registration::LoggedIn(message) => output::success(world, &message)?,
+        Registration::AwaitsCode { message, advice } => {
+            output::success(world, &message)?;
+            output::note(&advice);
+        }
+    }
+    Ok(Exit::Success)
+}
+
+/// Creates the account, and proves its address if that is needed and a person is there to type the code.
+pub(super) fn create(
+    world: &World<'_>,
+    broker: &mut Broker<'_>,
+    mut identity: Identity,
+) -> Result<Registration, Failure> {
     let (email, password) = identity.complete(world, new_password)?;
     let mut body = json!({ "email": email, "password": text_of(&password)? });
     if let Some(label) = &identity.device_label {
@@ -35,20 +58,18 @@ pub(super) fn register(world: &World<'_>, mut args: Args) -> Result<Exit, Failur
         let device_label = identity.device_label;
         let session = Session { token: token.into(), address, email: Some(email), device_label };
         world.state().save_session(&session)?;
-        output::success(world, &message)?;
-        return Ok(Exit::Success);
+        return Ok(Registration::LoggedIn(message));
     }
-    let advice =
+    let command =
         format!("agent-vault auth verify --email {email} --code CODE --address {}", broker.address());
     if !world.is_interactive() {
-        output::success(world, &message)?;
-        output::note(&format!("With the code: {advice}"));
-        return Ok(Exit::Success);
+        return Ok(Registration::AwaitsCode { message, advice: format!("With the code: {command}") });
     }
     output::note(&message);
     let code = ask::line("Code: ")?;
-    prove(world, &mut broker, Proof { email, code, device_label: identity.device_label })
-        .map_err(|failure| failure.with_hint(format!("try again with: {advice}")))
+    prove(world, broker, Proof { email, code, device_label: identity.device_label })
+        .map(|()| Registration::LoggedIn(PROVED.to_owned()))
+        .map_err(|failure| failure.with_hint(format!("try again with: {command}")))
 }
 
 pub(super) fn verify(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
@@ -59,8 +80,12 @@ pub(super) fn verify(world: &World<'_>, mut args: Args) -> Result<Exit, Failure>
     let mut broker = Broker::as_nobody(world, &reach)?;
     let email = flag_or_line(world, email, "--email", "Email: ")?;
     let code = flag_or_line(world, code, "--code", "Code: ")?;
-    prove(world, &mut broker, Proof { email, code, device_label })
+    prove(world, &mut broker, Proof { email, code, device_label })?;
+    output::success(world, PROVED)?;
+    Ok(Exit::Success)
 }
+
+const PROVED: &str = "Account verified. You are logged in.";
 
 /// An address, and the code that proves it.
 struct Proof {
@@ -70,7 +95,7 @@ struct Proof {
 }
 
 /// Opens the account and saves the login that comes with it.
-fn prove(world: &World<'_>, broker: &mut Broker<'_>, proof: Proof) -> Result<Exit, Failure> {
+fn prove(world: &World<'_>, broker: &mut Broker<'_>, proof: Proof) -> Result<(), Failure> {
     #[derive(Deserialize)]
     struct Verified {
         token: String,
@@ -87,9 +112,7 @@ fn prove(world: &World<'_>, broker: &mut Broker<'_>, proof: Proof) -> Result<Exi
         address: broker.address().to_owned(),
         email: Some(proof.email),
         device_label: proof.device_label,
-    })?;
-    output::success(world, "Account verified. You are logged in.")?;
-    Ok(Exit::Success)
+    })
 }
 
 pub(super) fn resend(world: &World<'_>, args: Args) -> Result<Exit, Failure> {
