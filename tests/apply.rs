@@ -151,6 +151,58 @@ fn what_differs_is_changed_and_what_is_not_named_goes_only_with_prune() {
     assert_eq!(hosts, ["api.stripe.com/v1/*", "slack.com:8443"]);
 }
 
+/// People's grants, and what an agent may do in the instance.
+#[test]
+fn grants_of_people_and_the_roles_of_agents_follow_the_document() {
+    let broker = broker();
+    let link = broker.cli(&["user", "invite", "ann@example.test", "--link-only"]).stdout;
+    broker.cli_with_stdin(&["auth", "accept-invite", &link, "--password-stdin"], "a password of Ann's");
+    broker.cli(&["agent", "create", "bot", "--token-only"]);
+    let document = |role: &str, vaults: &str| {
+        format!(
+            "vaults: {{shop: {{}}, default: {{}}}}\nagents: {{bot: {{role: {role}, vaults: {{}}}}}}\n\
+             users: {{ann@example.test: {{vaults: {vaults}}}}}\n"
+        )
+    };
+    let steps = [
+        // Flags, what the document says, and the changes in the plan.
+        (
+            "",
+            document("member", "{shop: member, default: member}"),
+            "+ vault shop\n~ agent bot: role no-access → member\n\
+             + grant of vault shop to user ann@example.test: member\n\
+             + grant of vault default to user ann@example.test: member\n",
+        ),
+        (
+            "",
+            document("no-access", "{shop: admin}"),
+            "~ agent bot: role member → no-access\n\
+             ~ grant of vault shop to user ann@example.test: member → admin\n",
+        ),
+        (
+            "--prune",
+            document("no-access", "{shop: admin}"),
+            "- grant of vault default to user ann@example.test\n",
+        ),
+    ];
+    for (flag, document, changes) in steps {
+        let flags: Vec<&str> = [flag].into_iter().filter(|flag| !flag.is_empty()).collect();
+        let planned = plan(&broker, &document, &flags);
+        assert!(planned.starts_with(changes), "{planned}");
+        apply(&broker, &document, &[&flags[..], &["--yes"]].concat()).expect_success();
+        let again = apply(&broker, &document, &[&flags[..], &["--dry-run", "--exit-code"]].concat());
+        assert_eq!(again.code(), Some(0), "{}", again.stdout);
+    }
+    let shown = broker.cli(&["vault", "user", "list", "--vault", "shop"]).stdout;
+    assert!(shown.contains("ann@example.test    active  admin\n"), "{shown}");
+    assert!(!broker.cli(&["vault", "user", "list"]).stdout.contains("ann@"));
+    assert!(broker.cli(&["agent", "list"]).stdout.contains("bot   no-access  active"));
+
+    // Who has no account gets none by a document.
+    let ended = apply(&broker, "users: {eve@example.test: {vaults: {default: admin}}}\n", &["--yes"]);
+    assert!(ended.code() == Some(1) && ended.stderr.contains("eve@example.test"), "{}", ended.stderr);
+}
+
 #[test]
 fn a_document_is_json_too_and_the_plan_is_for_programs() {
     let broker = broker();

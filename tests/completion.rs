@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use support::{BINARY, TempDir, bare, need, run};
@@ -60,6 +61,51 @@ fn bash_completes() {
         assert_eq!(offered(&bash, &home, program, &words(line)), ["vault.yaml"], "{line}");
     }
     assert_eq!(offered(&bash, &home, program, &words("vault list --address ")), [""], "any text");
+}
+
+/// What help says of every command is what is offered: each word of each, and each flag.
+#[test]
+fn every_command_and_flag_is_offered() {
+    let Some(bash) = need("every_command_and_flag_is_offered", "bash", INSTALL) else { return };
+    let home = home("bash");
+    let told =
+        |args: &[&str]| run(bare(Path::new(BINARY), home.path()).args(args), b"").expect_success().stdout;
+    let listed = told(&["--help"]);
+    let commands: Vec<Vec<&str>> = listed
+        .lines()
+        .filter_map(|line| line.strip_prefix("  ")?.split_once("  "))
+        .map(|(command, _)| words(command))
+        .collect();
+    assert!(commands.len() > 90, "{listed}");
+    // By the line that is typed: what may follow.
+    let mut expected: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for command in &commands {
+        for (depth, word) in command.iter().enumerate() {
+            let line: String = command[..depth].iter().map(|word| format!("{word} ")).collect();
+            expected.entry(line).or_default().insert((*word).to_owned());
+        }
+        let help = told(&[&command[..], &["--help"]].concat());
+        let flags =
+            help.lines().filter_map(|line| line.strip_prefix("  ")).filter(|line| line.starts_with('-'));
+        let forms = flags.flat_map(|line| line.split("  ").next().unwrap_or_default().split(", "));
+        let names = forms.filter_map(|form| form.split(' ').next()).chain(["--help"]);
+        expected.insert(format!("{} -", command.join(" ")), names.map(str::to_owned).collect());
+    }
+    // One shell for all of them: each line is an argument, and so is what is offered for it a line.
+    let program = r#"source ./script || exit 1
+        for line; do
+            IFS=' ' read -ra COMP_WORDS <<< "agent-vault $line"
+            [[ -z $line || $line == *' ' ]] && COMP_WORDS+=('')
+            COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+            _agent_vault; printf '%s|%s\n' "$line" "${COMPREPLY[*]}"
+        done"#;
+    let lines: Vec<&str> = expected.keys().map(String::as_str).collect();
+    for answer in offered(&bash, &home, program, &lines) {
+        let (line, offers) = answer.split_once('|').expect("a line and what is offered");
+        let offers: BTreeSet<String> = offers.split(' ').map(str::to_owned).collect();
+        assert_eq!(Some(offers), expected.remove(line), "{line}");
+    }
+    assert!(expected.is_empty(), "{expected:?}");
 }
 
 #[test]
