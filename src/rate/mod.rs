@@ -15,7 +15,7 @@ use std::hash::Hash;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-pub use failures::Failures;
+pub use failures::{Exhausted, Failures};
 
 /// Keys one limiter remembers.
 pub const MAX_KEYS: usize = 10_000;

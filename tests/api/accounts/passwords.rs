@@ -84,6 +84,47 @@ fn wrong_reset_codes_lock_known_and_unknown_addresses_alike() {
     }
 }
 
+/// New codes may be asked for all day, and so much guessing would find one in the end.
+#[test]
+fn wrong_codes_are_limited_over_a_day_whatever_is_asked_for() {
+    let mut site = Site::start_with(&[], &[("AGENT_VAULT_RATELIMIT_AUTH_MAX", "500")]);
+    site.owner();
+    let forgot = |site: &Site| {
+        site.nobody().post("/v1/auth/forgot-password", &json!({"email": OWNER})).expect(200);
+    };
+    let reset = |site: &Site, code: &str| {
+        let form = json!({"email": OWNER, "code": code, "new_password": NEW});
+        site.nobody().post("/v1/auth/reset-password", &form)
+    };
+    for _ in 0..3 {
+        forgot(&site);
+        site.code("Password reset", OWNER);
+        for _ in 0..10 {
+            reset(&site, "not a code").expect(400);
+        }
+        // Behind the running broker's back: waiting for it takes a quarter of an hour.
+        let database = site.home.path().join(".agent-vault/agent-vault.db");
+        let database = rusqlite::Connection::open(database).expect("the store");
+        let past = "UPDATE password_resets SET expires_at = '2020-01-01 00:00:00'";
+        assert!(database.execute(past, []).expect("an update") >= 1);
+    }
+    forgot(&site);
+    let code = site.code("Password reset", OWNER);
+    let refused = reset(&site, &code).expect(429);
+    assert_eq!(
+        refused.json(),
+        json!({
+            "error": "too_many_requests",
+            "message": "Too many wrong codes for this address today, try again later"
+        })
+    );
+    let wait: u64 = refused.field("retry-after").parse().expect("seconds");
+    assert!((86_000..=86_400).contains(&wait) && refused.field("x-ratelimit-limit") == "30", "{wait}");
+    // The password is still good: nobody is locked out of what they know.
+    let login = json!({"email": OWNER, "password": PASSWORD});
+    site.nobody().post("/v1/auth/login", &login).expect(200);
+}
+
 #[test]
 fn a_changed_password_ends_every_login_but_a_new_one_of_the_same_name() {
     // 28

@@ -10,7 +10,7 @@ use super::super::super::{Api, Call};
 use super::{Origin, TOO_MANY, admit, cookie, normal_email, text_of};
 use crate::http1::respond::Answer;
 use crate::log;
-use crate::rate::Failures;
+use crate::rate::{Exhausted, Failures};
 use crate::secret::Secret;
 use crate::store::signup::Verification;
 
@@ -98,22 +98,33 @@ pub(super) fn read(code: Option<&Secret>) -> Secret {
 /// Gives a code to the operator, who knows the person: this broker sends no e-mail (contract F.8). With a
 /// new code the address may be guessed at again.
 pub(super) fn hand_out(api: &Api, kind: &str, email: &str, code: &Secret) {
-    forget_guesses(api, email);
+    renew_guesses(api, email);
     log::line(&format!("{kind} code for {email}: {}", code.expose_str().unwrap_or_default()));
 }
 
 /// Lets a guess at a code begin; past the limit of wrong ones none does. It counts as wrong until it has
 /// turned out otherwise.
 pub(super) fn begin_guess(api: &Api, email: &str) -> Result<(), Refusal> {
-    let message = "Too many wrong codes, ask for a new one";
-    wrong_codes(api, |failures| failures.begin(email, Instant::now()))
-        .unwrap_or(Ok(()))
-        .map_err(|refused| refusal::too_many(message, refused))
+    wrong_codes(api, |failures| failures.begin(email, Instant::now())).unwrap_or(Ok(())).map_err(
+        |exhausted| match exhausted {
+            Exhausted::UntilRenewed(refused) => {
+                refusal::too_many("Too many wrong codes, ask for a new one", refused)
+            }
+            Exhausted::ForTheDay(refused) => {
+                refusal::too_many("Too many wrong codes for this address today, try again later", refused)
+            }
+        },
+    )
 }
 
-/// A guess was right, or there is a new code to guess.
+/// A guess was right.
 pub(super) fn forget_guesses(api: &Api, email: &str) {
     wrong_codes(api, |failures| failures.forget(email));
+}
+
+/// There is a new code to guess, or might be.
+pub(super) fn renew_guesses(api: &Api, email: &str) {
+    wrong_codes(api, |failures| failures.renew(email));
 }
 
 /// Asks the counter of wrong codes, unless limits are off.

@@ -18,7 +18,7 @@ pub(in super::super) fn forgot(call: &Call<'_>) -> Reply {
         match call.store().forget_password(&email, call.now)? {
             ResetCode::For(code) => codes::hand_out(call.api, codes::RESET, &email, &code),
             // The limit of wrong codes must not tell who has an account either.
-            ResetCode::ForNobody => codes::forget_guesses(call.api, &email),
+            ResetCode::ForNobody => codes::renew_guesses(call.api, &email),
             ResetCode::TooMany => {}
         }
     }
