@@ -269,6 +269,15 @@ fn without_a_password_it_says_so_at_every_start() {
 }
 
 /// Everything a server writes from its start to its end.
+/// Contract F.8, as an instance without SMTP: who set it up is told.
+#[test]
+fn whoever_expects_mail_is_told_that_none_is_sent() {
+    let warning = "AGENT_VAULT_SMTP_HOST is set, and this broker sends no e-mail";
+    let vars = [PASSWORD, ("AGENT_VAULT_SMTP_HOST", "mail.example.test")];
+    assert!(said_in_a_life(&TempDir::new(), &vars).contains(warning));
+    assert!(!said_in_a_life(&TempDir::new(), &vars[..1]).contains(warning));
+}
+
 fn said_in_a_life(home: &TempDir, vars: &[(&str, &str)]) -> String {
     let (mut running, _) = start(home, vars);
     running.signal(Signal::SIGTERM);
@@ -382,10 +391,11 @@ fn its_environment_and_memory_give_no_password_away() {
             PASSWORD,
             ("AGENT_VAULT_OWNER_EMAIL", "a@b.test"),
             ("AGENT_VAULT_OWNER_PASSWORD", "the owner's own password"),
+            ("AGENT_VAULT_SMTP_PASSWORD", "a mail server's password"),
         ],
     );
     let environ = fs::read(format!("/proc/{}/environ", running.pid())).unwrap_or_default();
-    for secret in [PASSWORD.1, "the owner's own password"] {
+    for secret in [PASSWORD.1, "the owner's own password", "a mail server's password"] {
         assert!(!support::contains(&environ, secret), "{secret}");
     }
 }

@@ -37,6 +37,7 @@ const SPENT_VARIABLES: &[&str] = &[
     "AGENT_VAULT_OWNER_EMAIL",
     "AGENT_VAULT_OWNER_PASSWORD",
     "AGENT_VAULT_OWNER_PASSWORD_FILE",
+    "AGENT_VAULT_SMTP_PASSWORD",
 ];
 
 /// A server that stays.

@@ -75,6 +75,13 @@ pub fn run(mut settings: Settings) -> Result<(), Failure> {
     settings.owner = None;
     sys::environ::overwrite(SECRET_VARIABLES);
     harden();
+    if settings.expects_mail {
+        log_event!(
+            Warn,
+            "AGENT_VAULT_SMTP_HOST is set, and this broker sends no e-mail: codes are lines of this log, and an \
+             invite's link is shown to whoever invites",
+        );
+    }
 
     let signals =
         Signals::block(Mask::without_faults()).map_err(|error| cannot("receive signals", &error))?;

@@ -23,8 +23,12 @@ const DEFAULT_PORT: u16 = 14_321;
 const DEFAULT_PROXY_PORT: u16 = 14_322;
 
 /// Variables whose values are secrets: they are overwritten in the process's environment once read.
-pub const SECRET_VARIABLES: &[&str] =
-    &["AGENT_VAULT_MASTER_PASSWORD", "AGENT_VAULT_OWNER_PASSWORD", "AGENT_VAULT_UPSTREAM_PROXY"];
+pub const SECRET_VARIABLES: &[&str] = &[
+    "AGENT_VAULT_MASTER_PASSWORD",
+    "AGENT_VAULT_OWNER_PASSWORD",
+    "AGENT_VAULT_SMTP_PASSWORD",
+    "AGENT_VAULT_UPSTREAM_PROXY",
+];
 
 /// Set by a server that detaches itself, for the one that stays (contract D.2).
 pub const DETACHED: &str = "_AGENT_VAULT_DETACHED";
@@ -101,6 +105,8 @@ pub struct Settings {
     pub internal_names: InternalNames,
     pub trusted_proxies: Vec<Cidr>,
     pub health_name: Option<String>,
+    /// Whether somebody expects e-mail of a broker that sends none.
+    pub expects_mail: bool,
 }
 
 /// Reads and checks everything; the failure lists every problem.
@@ -146,6 +152,7 @@ fn gather(flags: &Flags, vars: &mut Vars<'_>) -> Settings {
         internal_names: proxy::internal_names(vars),
         trusted_proxies: proxy::cidrs(vars, "AGENT_VAULT_TRUSTED_PROXIES"),
         health_name: vars.text("AGENT_VAULT_HEALTH_NAME"),
+        expects_mail: vars.text("AGENT_VAULT_SMTP_HOST").is_some(),
     }
 }
 
