@@ -1,29 +1,39 @@
-//! JSON as a person writes it in a file: a key that is there twice is a mistake, not a choice.
+//! JSON in which a key that is there twice is a mistake, not a choice.
 //!
-//! The library keeps the last one silently; the file would then not say what is applied.
+//! The library keeps the last one silently; what a person wrote would then not say what is applied, and two
+//! readers could take two different values.
 
+use std::cell::Cell;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
 /// Reads one document; the error says where it stopped making sense.
 pub fn parse(text: &str) -> Result<Value, String> {
-    serde_json::from_str(text).map(|Strict(value)| value).map_err(|error| error.to_string())
+    let mut json = serde_json::Deserializer::from_str(text);
+    let value = Repeated::Fails.deserialize(&mut json);
+    value.and_then(|value| json.end().map(|()| value)).map_err(|error| error.to_string())
 }
 
-/// A value without repeated keys.
-struct Strict(Value);
+/// Reads a value; and what becomes of a key that an object has twice.
+#[derive(Clone, Copy)]
+pub enum Repeated<'r> {
+    /// Nothing is read.
+    Fails,
+    /// The first such key is noted, and its first value kept.
+    IsNoted(&'r Cell<Option<String>>),
+}
 
-impl<'de> Deserialize<'de> for Strict {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(AnyValue).map(Self)
+impl<'de> DeserializeSeed<'de> for Repeated<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Value, D::Error> {
+        json.deserialize_any(self)
     }
 }
 
-struct AnyValue;
-
-impl<'de> Visitor<'de> for AnyValue {
+impl<'de> Visitor<'de> for Repeated<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -56,7 +66,7 @@ impl<'de> Visitor<'de> for AnyValue {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut list = Vec::new();
-        while let Some(Strict(item)) = items.next_element()? {
+        while let Some(item) = items.next_element_seed(self)? {
             list.push(item);
         }
         Ok(Value::Array(list))
@@ -64,11 +74,13 @@ impl<'de> Visitor<'de> for AnyValue {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut object = Map::new();
-        while let Some((key, Strict(value))) = entries.next_entry::<String, Strict>()? {
-            if object.contains_key(&key) {
-                return Err(A::Error::custom(format!("key {key:?} is there twice")));
+        while let Some(key) = entries.next_key::<String>()? {
+            let value = entries.next_value_seed(self)?;
+            match self {
+                _ if !object.contains_key(&key) => drop(object.insert(key, value)),
+                Self::Fails => return Err(A::Error::custom(format!("key {key:?} is there twice"))),
+                Self::IsNoted(first) => first.set(Some(first.take().unwrap_or(key))),
             }
-            object.insert(key, value);
         }
         Ok(Value::Object(object))
     }

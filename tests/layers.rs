@@ -28,7 +28,7 @@ store     | words rate vault | rusqlite argon2 base64 ring time
 client    | words | ureq rustls webpki_root_certs
 
 proxy     | words metrics rate net http1 vault peer tls | base64 ring
-api       | words metrics rate net http1 vault peer store | zeroize
+api       | words json metrics rate net http1 vault peer store | zeroize
 
 entry     | below | base64 ring webpki_root_certs
 

@@ -17,8 +17,10 @@ use serde::de::{
     SeqAccess, Unexpected, Visitor,
 };
 use serde::forward_to_deserialize_any;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use zeroize::Zeroize as _;
+
+use crate::json::Repeated;
 
 /// Longest path that is shown; keys come from the client.
 const MAX_PATH_CHARS: usize = 100;
@@ -53,7 +55,10 @@ pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Flaw> {
     }
     let repeated = Cell::new(None);
     let mut json = serde_json::Deserializer::from_slice(body);
-    let tree = Tree(&repeated).deserialize(&mut json).map(Node).and_then(|tree| json.end().map(|()| tree));
+    let tree = Repeated::IsNoted(&repeated)
+        .deserialize(&mut json)
+        .map(Node)
+        .and_then(|tree| json.end().map(|()| tree));
     match (tree, repeated.take()) {
         (_, Some(key)) => {
             Err(Flaw::Field(Wrong { path: vec![Step::Key(key)], is: "is given more than once" }))
@@ -115,71 +120,6 @@ impl de::Error for Wrong {
 
     fn missing_field(field: &'static str) -> Self {
         Self::new("is missing").under(Step::Key(field.to_owned()))
-    }
-}
-
-/// Reads any JSON into a tree and notes the first key that an object has twice.
-#[derive(Clone, Copy)]
-struct Tree<'r>(&'r Cell<Option<String>>);
-
-impl<'de> DeserializeSeed<'de> for Tree<'_> {
-    type Value = Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Value, D::Error> {
-        json.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Tree<'_> {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-        let mut list = Vec::new();
-        while let Some(item) = items.next_element_seed(self)? {
-            list.push(item);
-        }
-        Ok(Value::Array(list))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
-        let mut object = Map::new();
-        while let Some(key) = entries.next_key::<String>()? {
-            let value = entries.next_value_seed(self)?;
-            if object.contains_key(&key) {
-                self.0.set(Some(self.0.take().unwrap_or(key)));
-            } else {
-                object.insert(key, value);
-            }
-        }
-        Ok(Value::Object(object))
     }
 }
 

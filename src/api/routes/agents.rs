@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::super::Call;
 use super::super::caller::Actor;
 use super::super::refusal::{Refusal, Reply};
+use super::vaults::FirstGrant;
 use crate::http1::respond::Answer;
 use crate::store::Timestamp;
 use crate::store::accounts::InstanceRole;
@@ -25,13 +26,7 @@ const OWNERS_ONLY: &str = "Only instance owners can manage owner-role agents";
 struct NewForm {
     name: Option<String>,
     role: Option<String>,
-    vaults: Option<Vec<GrantForm>>,
-}
-
-#[derive(Deserialize)]
-struct GrantForm {
-    vault_name: Option<String>,
-    vault_role: Option<String>,
+    vaults: Option<Vec<FirstGrant>>,
 }
 
 pub(super) fn create(call: &Call<'_>, actor: &Actor) -> Reply {

@@ -12,6 +12,7 @@ use super::super::Call;
 use super::super::caller::Actor;
 use super::super::refusal::{Refusal, Reply};
 use super::auth::{self, normal_email};
+use super::vaults::FirstGrant;
 use super::{members, users};
 use crate::http1::respond::Answer;
 use crate::secret::Secret;
@@ -25,13 +26,7 @@ use crate::vault::scope::Role;
 struct NewForm {
     email: Option<String>,
     role: Option<String>,
-    vaults: Option<Vec<GrantForm>>,
-}
-
-#[derive(Deserialize)]
-struct GrantForm {
-    vault_name: Option<String>,
-    vault_role: Option<String>,
+    vaults: Option<Vec<FirstGrant>>,
 }
 
 /// Invites somebody. The checks are in the contract's order (A.12).
@@ -69,7 +64,7 @@ pub(super) fn create(call: &Call<'_>, actor: &Actor) -> Reply {
     Ok(Answer::json(201, &body))
 }
 
-fn wanted_vault(grant: GrantForm) -> Result<(String, Role), Refusal> {
+fn wanted_vault(grant: FirstGrant) -> Result<(String, Role), Refusal> {
     let role = members::role_or_member(grant.vault_role.as_deref())?;
     Ok((grant.vault_name.unwrap_or_default(), role))
 }

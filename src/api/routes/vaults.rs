@@ -16,6 +16,13 @@ use crate::vault::service::name;
 /// A path below `/v1/vaults` that an old client takes for something else.
 const RESERVED: &str = "users";
 
+/// A vault that somebody new is to have from the start.
+#[derive(Deserialize)]
+pub(super) struct FirstGrant {
+    pub(super) vault_name: Option<String>,
+    pub(super) vault_role: Option<String>,
+}
+
 #[derive(Deserialize)]
 struct Name {
     name: Option<String>,

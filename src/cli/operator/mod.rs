@@ -18,7 +18,6 @@ mod credential;
 mod document;
 mod explain;
 mod follow;
-mod grant;
 mod invite;
 mod issue;
 mod logs;
@@ -55,10 +54,10 @@ pub(super) const TABLE: &[&[Verb]] = &[
     oauth::VERBS,
     service::VERBS,
     proposal::VERBS,
-    grant::VERBS,
+    member::AGENT_VERBS,
     issue::VERBS,
     agent::VERBS,
-    member::VERBS,
+    member::USER_VERBS,
     user::VERBS,
     invite::VERBS,
     owner::VERBS,
