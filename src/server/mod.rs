@@ -8,6 +8,7 @@ mod gauges;
 mod keeper;
 mod lookout;
 mod pidfile;
+mod proxy;
 mod unlock;
 
 use std::fmt;
@@ -16,12 +17,12 @@ use std::net::{TcpListener, ToSocketAddrs as _};
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::path::Path;
 use std::sync::{Arc, OnceLock, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use crate::api::serve::Control;
-use crate::api::{self, Api, Measure, ProxyNotice, Surroundings};
+use crate::api::{self, Api, Measure, Surroundings};
 use crate::authority::Authority;
-use crate::config::server::{ProxyPort, SECRET_VARIABLES, Settings};
+use crate::config::server::{SECRET_VARIABLES, Settings};
 use crate::failure::Failure;
 use crate::health::Beacon;
 use crate::log::Level;
@@ -29,39 +30,20 @@ use crate::log_event;
 use crate::net::reactor::{Reactor, Wake};
 use crate::proxy::explain::{Explainer, Imagined};
 use crate::proxy::journal::Journal;
-use crate::proxy::{Ingress, Outward, Proxy, TokenClient};
+use crate::proxy::{Ingress, Proxy, TokenClient};
 use crate::store::Store;
 use crate::sys;
 use crate::sys::signals::{Mask, Signal, Signals};
-use crate::tls::ca::Root;
-use crate::tls::leaf::Leaves;
-use crate::tls::{Acceptor, Connector};
-use crate::vault::scope::Directory;
 pub use detach::{Detached, detach};
 use keeper::{Bounds, Keeper};
 use lookout::Lookout;
 use pidfile::PidFile;
+use proxy::Ground;
 
 /// What open connections get to end by themselves (contract D.2).
 const GRACE: Duration = Duration::from_secs(5);
 /// What the request log gets to be written to its end (contract F.1).
 const LOG_GRACE: Duration = Duration::from_secs(3);
-
-/// A proxy that listens.
-struct Listening {
-    proxy: Arc<Proxy>,
-    listener: TcpListener,
-    notice: ProxyNotice,
-}
-
-/// What the proxy stands on.
-struct Ground<'s> {
-    settings: &'s Settings,
-    store: &'s Arc<Store>,
-    journal: &'s Arc<Journal>,
-    outward: Result<Outward, String>,
-    base_url: &'s str,
-}
 
 /// Runs the broker until it is asked to end.
 pub fn run(mut settings: Settings) -> Result<(), Failure> {
@@ -121,14 +103,14 @@ pub fn run(mut settings: Settings) -> Result<(), Failure> {
     let here = control.local_addr().ok().and_then(|here| Authority::parse(&here.to_string()).ok());
     reactor.listen(control, Arc::new(Control(Arc::clone(&api)))).map_err(|error| cannot("listen", &error))?;
     let mut lines = format!("Agent Vault server listening on {base_url}\n");
-    let outward = outward(&settings);
+    let outward = proxy::outward(&settings);
     // Without it the proxy does not start either, and says why.
     if let Ok(outward) = &outward {
         store.set_token_endpoint(Box::new(TokenClient::new(outward.clone())));
     }
     let ground =
         Ground { settings: &settings, store: &store, journal: &journal, outward, base_url: &base_url };
-    if let Some(listening) = start_proxy(&ground) {
+    if let Some(listening) = proxy::start(&ground) {
         lines.push_str(&format!(
             "Agent Vault transparent proxy listening on {}\n",
             place(&settings.host, listening.notice.port)
@@ -273,61 +255,6 @@ fn harden() {
     }
 }
 
-/// Brings the proxy up, or says why there is none.
-fn start_proxy(ground: &Ground<'_>) -> Option<Listening> {
-    let port = match ground.settings.proxy_port {
-        ProxyPort::Off => return None,
-        ProxyPort::Auto => 0,
-        ProxyPort::Port(port) => port,
-    };
-    let root = match load_root(ground.store) {
-        Ok(root) => root,
-        Err(error) => {
-            warn(&format!(
-                "transparent proxy disabled (CA init failed: {error}); pass --mitm-port 0 to suppress"
-            ));
-            return None;
-        }
-    };
-    match listen_proxy(ground, root, port) {
-        Ok(listening) => Some(listening),
-        Err(error) => {
-            warn(&format!("transparent proxy unavailable: {error}"));
-            None
-        }
-    }
-}
-
-/// The way to upstreams and token endpoints.
-fn outward(settings: &Settings) -> Result<Outward, String> {
-    let connector = Connector::new(&settings.upstream_roots).map_err(|error| error.to_string())?;
-    Ok(Outward { guard: settings.guard.clone(), connector, egress: settings.egress.clone() })
-}
-
-fn listen_proxy(ground: &Ground<'_>, root: Root, port: u16) -> Result<Listening, Box<dyn std::error::Error>> {
-    let Ground { settings, store, journal, ref outward, base_url } = *ground;
-    let root_pem = root.pem().to_owned();
-    let host = host_of(base_url);
-    let leaves = Arc::new(Leaves::new(root, host.as_deref())?);
-    let outward = outward.clone()?;
-    let (listener, port) = bind(&settings.host, port)?;
-    let directory: Arc<dyn Directory> = Arc::<Store>::clone(store);
-    let proxy = Proxy::new(directory, Acceptor::new(leaves)?, outward, settings.limits, Some(base_url))
-        .with_log(Arc::<Journal>::clone(journal));
-    Ok(Listening { proxy: Arc::new(proxy), listener, notice: ProxyNotice { root_pem, port } })
-}
-
-/// The stored root; a new one is made only where there is none at all.
-fn load_root(store: &Store) -> Result<Root, Box<dyn std::error::Error>> {
-    if let Some((pem, key)) = store.load_ca()? {
-        return Ok(Root::load(&pem, &key)?);
-    }
-    let root = Root::generate(SystemTime::now())?;
-    let key = root.key_sec1().ok_or("the new key cannot be stored")?;
-    store.save_ca(root.pem(), &key)?;
-    Ok(root)
-}
-
 /// Binds to the first address the host stands for; the port that was given or taken.
 fn bind(host: &str, port: u16) -> io::Result<(TcpListener, u16)> {
     let addresses: Vec<_> = (host, port).to_socket_addrs()?.collect();
@@ -339,19 +266,6 @@ fn bind(host: &str, port: u16) -> io::Result<(TcpListener, u16)> {
 /// `host:port` as it stands in a URL.
 fn place(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
-}
-
-fn host_of(url: &str) -> Option<String> {
-    let rest = url.split_once("://")?.1;
-    let authority = rest.split('/').next()?;
-    Authority::parse_or(authority, 443).ok().map(|authority| authority.host().to_owned())
-}
-
-fn warn(text: &str) {
-    if crate::log::is_enabled(Level::Warn) {
-        // A closed stderr is no reason not to serve.
-        drop(writeln!(io::stderr(), "warning: {text}"));
-    }
 }
 
 fn cannot(what: &str, error: &io::Error) -> Failure {
@@ -377,15 +291,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_base_url_has_a_host() {
-        for (url, host) in [
-            ("http://127.0.0.1:1", Some("127.0.0.1")),
-            ("https://av.example.com/x", Some("av.example.com")),
-            ("http://[::1]:5", Some("::1")),
-            ("nothing", None),
-        ] {
-            assert_eq!(host_of(url).as_deref(), host);
-        }
+    fn an_address_is_bracketed_where_a_url_needs_it() {
         assert_eq!(place("::", 5), "[::]:5");
+        assert_eq!(place("127.0.0.1", 5), "127.0.0.1:5");
     }
 }

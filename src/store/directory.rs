@@ -5,11 +5,11 @@
 //! counts up `epoch` while it clears, and a load that started under an older count is not stored.
 //! So a change that has returned is seen by every later request.
 
-use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension};
 
+use super::caches::{Facts, Reach};
 use super::grants::{ActorKind, ActorRef};
 use super::sessions::{self, Holder};
 use super::uses::LastNote;
@@ -18,86 +18,6 @@ use crate::secret::Secret;
 use crate::vault::Snapshot;
 use crate::vault::oauth::Stale;
 use crate::vault::scope::{Actor, Directory, RefreshFailed, Role, Scope, ScopeError, SnapshotUnavailable};
-
-/// Tokens remembered at once. Past it the cache starts over: a fleet beyond this size pays one read per
-/// token now and then, and memory stays bounded.
-const MAX_TOKENS: usize = 10_000;
-
-#[derive(Default)]
-pub(super) struct Caches {
-    inner: RwLock<Inner>,
-}
-
-#[derive(Default)]
-struct Inner {
-    epoch: u64,
-    tokens: HashMap<String, Arc<Facts>>,
-    snapshots: HashMap<Arc<str>, Arc<Snapshot>>,
-}
-
-/// What is known of a live token.
-struct Facts {
-    id: String,
-    expires_at: Option<Timestamp>,
-    last_note: LastNote,
-    reach: Reach,
-}
-
-enum Reach {
-    /// A scoped token: its one vault.
-    One(Arc<Scope>),
-    /// An agent: a scope per granted vault.
-    Granted(Vec<Arc<Scope>>),
-    /// A person's login: no vault at all.
-    Nothing,
-}
-
-impl Caches {
-    pub(super) fn forget_tokens(&self) {
-        let mut inner = self.write();
-        inner.epoch += 1;
-        inner.tokens.clear();
-    }
-
-    pub(super) fn forget_vault(&self, id: &str) {
-        let mut inner = self.write();
-        inner.epoch += 1;
-        inner.snapshots.remove(id);
-    }
-
-    pub(super) fn forget_all(&self) {
-        let mut inner = self.write();
-        inner.epoch += 1;
-        inner.tokens.clear();
-        inner.snapshots.clear();
-    }
-
-    fn keep_token(&self, epoch: u64, id: String, facts: &Arc<Facts>) {
-        let mut inner = self.write();
-        if inner.epoch != epoch {
-            return;
-        }
-        if inner.tokens.len() >= MAX_TOKENS {
-            inner.tokens.clear();
-        }
-        inner.tokens.insert(id, Arc::clone(facts));
-    }
-
-    fn keep_snapshot(&self, epoch: u64, id: Arc<str>, snapshot: &Arc<Snapshot>) {
-        let mut inner = self.write();
-        if inner.epoch == epoch {
-            inner.snapshots.insert(id, Arc::clone(snapshot));
-        }
-    }
-
-    fn read(&self) -> RwLockReadGuard<'_, Inner> {
-        self.inner.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn write(&self) -> RwLockWriteGuard<'_, Inner> {
-        self.inner.write().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 impl Directory for Store {
     fn scope(&self, token: &Secret, vault_hint: Option<&str>) -> Result<Arc<Scope>, ScopeError> {

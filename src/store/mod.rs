@@ -31,6 +31,7 @@ pub mod accounts;
 pub mod agents;
 pub mod backup;
 mod ca;
+mod caches;
 mod changes;
 mod clock;
 mod codes;
@@ -74,9 +75,9 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use crate::secret::Secret;
 use crate::vault::oauth::TokenEndpoint;
+use caches::Caches;
 use changes::{Mark, Watch};
 pub use clock::Timestamp;
-use directory::Caches;
 pub use error::{Error, Trouble};
 use oauth::Flights;
 use seal::{Protection, Seal};
