@@ -1,8 +1,6 @@
 //! Settings of `agent-vault server`.
 
-mod bounds;
 mod logs;
-mod network;
 mod rates;
 
 use std::path::PathBuf;
@@ -19,10 +17,7 @@ use crate::rate::tiers::Policy;
 use crate::secret::Secret;
 use crate::store::retention;
 use crate::vault::service::InternalNames;
-pub(super) use bounds::{connections, limits};
 pub use logs::RequestLines;
-use network::cidrs;
-pub(super) use network::{egress, guard, upstream_roots};
 
 const DEFAULT_PORT: u16 = 14_321;
 const DEFAULT_PROXY_PORT: u16 = 14_322;
