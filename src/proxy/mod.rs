@@ -17,6 +17,7 @@ pub mod journal;
 mod judge;
 mod meter;
 mod permits;
+mod pool;
 pub mod reasons;
 mod record;
 mod refusal;

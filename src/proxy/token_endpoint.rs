@@ -9,7 +9,8 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::error::Error;
-use super::upstream::{Key, Outward, Upstreams};
+use super::pool::Key;
+use super::upstream::{Outward, Upstreams};
 use crate::http1::framing::Framing;
 use crate::http1::head::{ResponseHead, write_field};
 use crate::net::Deadline;

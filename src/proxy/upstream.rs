@@ -1,13 +1,12 @@
 //! Connections to upstreams: pooled and alive, or judged, dialled and verified afresh.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::egress::Egress;
 use super::error::Error;
+use super::pool::{Key, Pool};
 use super::traffic::Count;
 use crate::authority::Authority;
 use crate::log_event;
@@ -22,36 +21,12 @@ use crate::vault::Scheme;
 /// Limits of contract B.10.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
-const IDLE_TIME: Duration = Duration::from_secs(90);
-/// Idle connections kept to one upstream: as many agents of one vault may use it at once and pause.
-const IDLE_PER_KEY: usize = 64;
-/// An idle connection keeps its buffers this long.
-const LEAN_AFTER: Duration = Duration::from_secs(1);
-/// Idle connections kept in all.
-const IDLE_TOTAL: usize = 512;
-
-/// All that makes two connections differ. The vault is part of it, so that a connection an upstream
-/// knows by anything a request said on it never serves another vault.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Key {
-    pub(super) scheme: Scheme,
-    pub(super) target: Authority,
-    pub(super) vault_id: Arc<str>,
-}
 
 /// A connection to send a request on.
 pub(super) struct Upstream {
     pub(super) channel: Box<dyn Channel>,
     /// Whether it has served before: then it may have died unnoticed, and a request may be replayed.
     pub(super) is_reused: bool,
-}
-
-/// An idle connection.
-struct Kept {
-    channel: Box<dyn Channel>,
-    since: Instant,
-    /// Whether it has given its buffers back.
-    is_lean: bool,
 }
 
 /// How upstreams are reached: whom we may dial, whom we trust, through what.
@@ -66,7 +41,7 @@ pub struct Outward {
 /// Opens connections and keeps the idle ones.
 pub(super) struct Upstreams {
     outward: Outward,
-    idle: Mutex<Idle>,
+    pool: Pool,
     reused: Count,
     dialled: Count,
 }
@@ -76,12 +51,6 @@ pub(super) struct Counts {
     pub(super) idle: usize,
     pub(super) reused: u64,
     pub(super) dialled: u64,
-}
-
-#[derive(Default)]
-struct Idle {
-    by_key: HashMap<Key, Vec<Kept>>,
-    total: usize,
 }
 
 /// How a target is reached.
@@ -118,7 +87,7 @@ pub(super) fn refused(refusal: &Refusal) -> Error {
 
 impl Upstreams {
     pub(super) fn new(outward: Outward) -> Self {
-        Self { outward, idle: Mutex::default(), reused: Count::default(), dialled: Count::default() }
+        Self { outward, pool: Pool::default(), reused: Count::default(), dialled: Count::default() }
     }
 
     pub(super) fn has_own_roots(&self) -> bool {
@@ -126,12 +95,12 @@ impl Upstreams {
     }
 
     pub(super) fn counts(&self) -> Counts {
-        Counts { idle: self.lock().total, reused: self.reused.get(), dialled: self.dialled.get() }
+        Counts { idle: self.pool.len(), reused: self.reused.get(), dialled: self.dialled.get() }
     }
 
     /// A pooled connection if one is alive, else a fresh one.
     pub(super) fn checkout(&self, key: &Key) -> Result<Upstream, Error> {
-        while let Some(channel) = self.pop(key, Instant::now()) {
+        while let Some(channel) = self.pool.take(key, Instant::now()) {
             if channel.is_quiet() {
                 self.reused.add();
                 return Ok(Upstream { channel, is_reused: true });
@@ -179,54 +148,12 @@ impl Upstreams {
     }
 
     /// Keeps a connection whose exchange ended exactly where its framing said.
-    ///
-    /// Its buffers stay with it for a while: under load it is taken again at once.
     pub(super) fn checkin(&self, key: Key, channel: Box<dyn Channel>, now: Instant) {
-        let mut idle = self.lock();
-        let full =
-            idle.total >= IDLE_TOTAL || idle.by_key.get(&key).is_some_and(|kept| kept.len() >= IDLE_PER_KEY);
-        if !full {
-            idle.total += 1;
-            idle.by_key.entry(key).or_default().push(Kept { channel, since: now, is_lean: false });
-        }
+        self.pool.keep(key, channel, now);
     }
 
-    /// Closes what has been idle too long and gives back the buffers of what is idle at all; when to call
-    /// again.
+    /// Closes idle connections that are too old or too many; when to call again.
     pub(super) fn purge(&self, now: Instant) -> Option<Instant> {
-        let mut expired = Vec::new();
-        let mut next = None;
-        let mut idle = self.lock();
-        for kept in idle.by_key.values_mut() {
-            // Pushed at the end, so the oldest stand in front.
-            let count = kept.iter().take_while(|kept| now >= kept.since + IDLE_TIME).count();
-            expired.extend(kept.drain(..count));
-            for kept in kept.iter_mut() {
-                if !kept.is_lean && now >= kept.since + LEAN_AFTER {
-                    kept.channel.release();
-                    kept.is_lean = true;
-                }
-                let due = kept.since + if kept.is_lean { IDLE_TIME } else { LEAN_AFTER };
-                next = Some(next.map_or(due, |next: Instant| next.min(due)));
-            }
-        }
-        idle.by_key.retain(|_, kept| !kept.is_empty());
-        idle.total -= expired.len();
-        drop(idle);
-        drop(expired);
-        next
-    }
-
-    fn pop(&self, key: &Key, now: Instant) -> Option<Box<dyn Channel>> {
-        let mut idle = self.lock();
-        let kept = idle.by_key.get_mut(key)?.pop()?;
-        idle.total -= 1;
-        // The most recent one is the most likely to be alive; if it is too old, so are the others.
-        (now < kept.since + IDLE_TIME).then_some(kept.channel)
-    }
-
-    /// Nothing inside the lock can panic half way.
-    fn lock(&self) -> MutexGuard<'_, Idle> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pool.purge(now)
     }
 }
