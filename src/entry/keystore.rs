@@ -24,57 +24,116 @@ const FRIENDLY_NAME: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x14"; // 1.2.840
 const TRUSTED_KEY_USAGE: &[u8] = b"\x60\x86\x48\x01\x86\xf9\x66\xad\xca\x7b\x01\x01"; // 2.16.840.1.113894.746875.1.1
 const ANY_USAGE: &[u8] = b"\x55\x1d\x25\x00"; // 2.5.29.37.0
 
+/// Most that stands around a certificate in its bag.
+const BAG_BYTES: usize = 160;
+
 /// The store of the vault's CA and the public roots, each in PEM. A root store that cannot be read as
 /// certificates costs the JVM those roots alone.
 pub(super) fn of_pem(ca: &[u8], roots: &[u8]) -> Vec<u8> {
-    let certificates = [ca, roots].map(|pem| tls::certificates(pem).unwrap_or_default()).concat();
-    let bags: Vec<Vec<u8>> =
-        certificates.iter().enumerate().map(|(number, certificate)| bag(number, certificate)).collect();
-    let contents = der(SEQUENCE, &bags);
-    let safe = der(SEQUENCE, &[data(&contents)]);
-    der(SEQUENCE, &[der(INTEGER, &[&[3]]), data(&safe)])
+    let certificates = [ca, roots].map(|pem| tls::certificates(pem).unwrap_or_default());
+    let certificates: Vec<_> = certificates.iter().flatten().collect();
+    let bytes: usize = certificates.iter().map(|certificate| certificate.len() + BAG_BYTES).sum();
+    let mut out = Backwards::with_room_for(bytes + BAG_BYTES);
+    out.nested(SEQUENCE, |out| {
+        out.content_info(|out| {
+            out.nested(SEQUENCE, |out| {
+                out.content_info(|out| {
+                    out.nested(SEQUENCE, |out| {
+                        for (number, certificate) in certificates.iter().enumerate().rev() {
+                            out.bag(number, certificate);
+                        }
+                    });
+                });
+            });
+        });
+        out.value(INTEGER, &[3]);
+    });
+    out.into_bytes()
 }
 
-fn bag(number: usize, certificate: &[u8]) -> Vec<u8> {
-    // The JVM keeps one entry per name.
-    let name: Vec<u8> = format!("root-{number}").encode_utf16().flat_map(u16::to_be_bytes).collect();
-    let value = der(SEQUENCE, &[object(X509), der(ZERO, &[der(OCTETS, &[certificate])])]);
-    let attributes =
-        [attribute(FRIENDLY_NAME, der(BMP_STRING, &[name])), attribute(TRUSTED_KEY_USAGE, object(ANY_USAGE))];
-    der(SEQUENCE, &[object(CERT_BAG), der(ZERO, &[value]), der(SET, &attributes)])
+/// DER from its end to its start: a length stands in front of what it is the length of, and is known once that
+/// is written. So a bundle of some hundred kilobytes is written once, however deep it is nested. What
+/// stands last is written first.
+struct Backwards {
+    bytes: Vec<u8>,
+    start: usize,
 }
 
-fn attribute(kind: &[u8], value: Vec<u8>) -> Vec<u8> {
-    der(SEQUENCE, &[object(kind), der(SET, &[value])])
-}
-
-fn object(identifier: &[u8]) -> Vec<u8> {
-    der(OBJECT, &[identifier])
-}
-
-/// A `ContentInfo` in the clear.
-fn data(content: &[u8]) -> Vec<u8> {
-    der(SEQUENCE, &[object(DATA), der(ZERO, &[der(OCTETS, &[content])])])
-}
-
-/// A tag, the length and the parts in a row.
-fn der(tag: u8, parts: &[impl AsRef<[u8]>]) -> Vec<u8> {
-    // A bundle is some hundred kilobytes: piece by piece, not byte by byte.
-    let content = parts.iter().map(AsRef::as_ref).collect::<Vec<&[u8]>>().concat();
-    let length = content.len().to_be_bytes();
-    let significant = &length[length.iter().take_while(|&&byte| byte == 0).count()..];
-    let mut out = vec![tag];
-    match significant {
-        [] => out.push(0),
-        [short @ 0..0x80] => out.push(*short),
-        // A length has at most eight bytes.
-        long => {
-            out.push(0x80 | u8::try_from(long.len()).unwrap_or_default());
-            out.extend_from_slice(long);
-        }
+impl Backwards {
+    fn with_room_for(bytes: usize) -> Self {
+        Self { bytes: vec![0; bytes], start: bytes }
     }
-    out.extend_from_slice(&content);
-    out
+
+    fn into_bytes(mut self) -> Vec<u8> {
+        self.bytes.drain(..self.start);
+        self.bytes
+    }
+
+    fn put(&mut self, part: &[u8]) {
+        if part.len() > self.start {
+            // Too little was guessed: as much again in front of what is there.
+            let more = self.bytes.len() + part.len();
+            self.bytes.splice(..0, std::iter::repeat_n(0, more));
+            self.start += more;
+        }
+        let end = self.start;
+        self.start -= part.len();
+        self.bytes[self.start..end].copy_from_slice(part);
+    }
+
+    /// A tag and the length of what `content` writes, in front of it.
+    fn nested(&mut self, tag: u8, content: impl FnOnce(&mut Self)) {
+        let rest = self.bytes.len() - self.start;
+        content(self);
+        let length = (self.bytes.len() - self.start - rest).to_be_bytes();
+        match &length[length.iter().take_while(|&&byte| byte == 0).count()..] {
+            [] => self.put(&[0]),
+            [short @ 0..0x80] => self.put(&[*short]),
+            long => {
+                self.put(long);
+                // A length has at most eight bytes.
+                self.put(&[0x80 | u8::try_from(long.len()).unwrap_or_default()]);
+            }
+        }
+        self.put(&[tag]);
+    }
+
+    fn value(&mut self, tag: u8, content: &[u8]) {
+        self.nested(tag, |out| out.put(content));
+    }
+
+    /// A `ContentInfo` in the clear.
+    fn content_info(&mut self, content: impl FnOnce(&mut Self)) {
+        self.nested(SEQUENCE, |out| {
+            out.nested(ZERO, |out| out.nested(OCTETS, content));
+            out.value(OBJECT, DATA);
+        });
+    }
+
+    fn bag(&mut self, number: usize, certificate: &[u8]) {
+        // The JVM keeps one entry per name.
+        let name: Vec<u8> = format!("root-{number}").encode_utf16().flat_map(u16::to_be_bytes).collect();
+        self.nested(SEQUENCE, |out| {
+            out.nested(SET, |out| {
+                out.attribute(TRUSTED_KEY_USAGE, OBJECT, ANY_USAGE);
+                out.attribute(FRIENDLY_NAME, BMP_STRING, &name);
+            });
+            out.nested(ZERO, |out| {
+                out.nested(SEQUENCE, |out| {
+                    out.nested(ZERO, |out| out.value(OCTETS, certificate));
+                    out.value(OBJECT, X509);
+                });
+            });
+            out.value(OBJECT, CERT_BAG);
+        });
+    }
+
+    fn attribute(&mut self, kind: &[u8], tag: u8, value: &[u8]) {
+        self.nested(SEQUENCE, |out| {
+            out.nested(SET, |out| out.value(tag, value));
+            out.value(OBJECT, kind);
+        });
+    }
 }
 
 #[cfg(test)]
@@ -90,7 +149,10 @@ mod tests {
             (0x100, &[OCTETS, 0x82, 1, 0]),
             (0x1_0000, &[OCTETS, 0x83, 1, 0, 0]),
         ] {
-            let encoded = der(OCTETS, &[vec![7; size]]);
+            // With too little room, too.
+            let mut out = Backwards::with_room_for(size / 2);
+            out.value(OCTETS, &vec![7; size]);
+            let encoded = out.into_bytes();
             assert_eq!(&encoded[..head.len()], head);
             assert_eq!(encoded.len(), head.len() + size);
         }

@@ -40,6 +40,7 @@ use crate::log_event;
 use crate::net::reactor::{Limits, Reactor};
 use crate::sys::harden;
 use crate::sys::launch::Program;
+use crate::sys::memory::Keeping;
 use crate::sys::rights;
 pub use bypass::Bypass;
 use environment::{Changes, Route};
@@ -261,6 +262,8 @@ fn place_trust(
     ca: &[u8],
     lifetime: Lifetime<'_>,
 ) -> Result<TrustFiles, Failure> {
+    // Hundreds of certificates, each read piece by piece.
+    let _keeping = Keeping::start();
     let named = plan.surroundings.ca_dir.as_deref();
     let variable = |name: &str| environment::variable(environment, name);
     let places = trust::places(named, variable("TMPDIR"), variable("HOME"));
