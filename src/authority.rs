@@ -93,11 +93,9 @@ impl Authority {
 impl fmt::Display for Authority {
     /// Writes `host:port`, an IPv6 literal in brackets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
-        }
+        let [open, close] = if self.host.contains(':') { ["[", "]:"] } else { ["", ":"] };
+        [open, &self.host, close].iter().try_for_each(|part| f.write_str(part))?;
+        write!(f, "{}", self.port)
     }
 }
 

@@ -4,6 +4,7 @@
 //! order and a connection reuses one allocation for all its heads. Heads are never edited: an outgoing
 //! head is written field by field from an incoming one.
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::{Error, MAX_FIELDS, MAX_HEAD_BYTES};
@@ -48,9 +49,9 @@ impl RequestHead {
     pub fn parse(&mut self, input: &[u8], scanned: &mut usize) -> Result<Option<usize>, Error> {
         let Some(end) = find_end(input, scanned)? else { return Ok(None) };
         self.fields.take(&input[..end]);
-        let mut lines = [httparse::EMPTY_HEADER; MAX_FIELDS];
-        let mut request = httparse::Request::new(&mut lines);
-        match request.parse(&self.fields.bytes) {
+        let mut lines = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+        let mut request = httparse::Request::new(&mut []);
+        match request.parse_with_uninit_headers(&self.fields.bytes, &mut lines) {
             Ok(httparse::Status::Complete(taken)) if taken == end => {}
             Ok(_) => return Err(Error::BadStartLine),
             Err(error) => return Err(from_httparse(error)),
@@ -107,9 +108,10 @@ impl ResponseHead {
     pub fn parse(&mut self, input: &[u8], scanned: &mut usize) -> Result<Option<usize>, Error> {
         let Some(end) = find_end(input, scanned)? else { return Ok(None) };
         self.fields.take(&input[..end]);
-        let mut lines = [httparse::EMPTY_HEADER; MAX_FIELDS];
-        let mut response = httparse::Response::new(&mut lines);
-        match response.parse(&self.fields.bytes) {
+        let mut lines = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+        let mut response = httparse::Response::new(&mut []);
+        let config = httparse::ParserConfig::default();
+        match config.parse_response_with_uninit_headers(&mut response, &self.fields.bytes, &mut lines) {
             Ok(httparse::Status::Complete(taken)) if taken == end => {}
             Ok(_) => return Err(Error::BadStartLine),
             Err(error) => return Err(from_httparse(error)),
@@ -154,7 +156,12 @@ impl Fields {
 
     /// The values of every field of this name, in any case.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + 'a {
-        self.iter().filter(move |(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        // Bytes, not text: a head is searched for a dozen names, and all but a few lines are others.
+        let is_named = |known: &[u8]| known.eq_ignore_ascii_case(name.as_bytes());
+        self.lines
+            .iter()
+            .filter(move |(known, _)| is_named(self.slice(known)))
+            .map(|(_, value)| self.slice(value))
     }
 
     /// The first value of this name.
@@ -232,7 +239,11 @@ fn find_end(input: &[u8], scanned: &mut usize) -> Result<Option<usize>, Error> {
     let mut at = (*scanned).max(skip);
     // The bound holds however much arrives at once.
     let known = input.len().min(MAX_HEAD_BYTES);
-    while at < known {
+    let is_break = |b: &u8| matches!(b, b'\r' | b'\n');
+    *scanned = loop {
+        let rest = input.get(at..known).unwrap_or_default();
+        let Some(step) = rest.iter().position(is_break) else { break known };
+        at += step;
         match input[at] {
             b'\n' if at == 0 || input[at - 1] != b'\r' => return Err(Error::BareLineBreak),
             b'\n' if at >= skip + 3 && input[at - 2] == b'\n' => return Ok(Some(at + 1)),
@@ -241,12 +252,10 @@ fn find_end(input: &[u8], scanned: &mut usize) -> Result<Option<usize>, Error> {
                 return Err(Error::BareLineBreak);
             }
             // Whether it is a CRLF is seen when the next byte is there.
-            b'\r' if at + 1 == input.len() => break,
-            _ => {}
+            b'\r' if at + 1 == input.len() => break at,
+            _ => at += 1,
         }
-        at += 1;
-    }
-    *scanned = at;
+    };
     if input.len() > MAX_HEAD_BYTES { Err(Error::HeadTooLarge) } else { Ok(None) }
 }
 

@@ -6,14 +6,17 @@
 
 use std::io::{self, Read};
 
-/// First size of a filled buffer: one TLS record with its overhead (RFC 8446 §5.2) fits.
-const FIRST_BYTES: usize = 18 * 1024;
-/// Size a buffer grows to under bulk data; four TLS records a read.
+/// First size of a buffer: most messages are small, and a busy connection has eight of these. It fits a slot of
+/// musl's allocator, where a power of two would waste a part of the next.
+const FIRST_BYTES: usize = 2_000;
+/// Size a buffer grows to when a read fills it: one TLS record with its overhead (RFC 8446 §5.2) fits.
+const RECORD_BYTES: usize = 18 * 1024;
+/// Size it grows to when a read fills that, too: four TLS records a read.
 const BULK_BYTES: usize = 72 * 1024;
 /// Largest size: a request head of 1 MiB (contract B.11) and what arrived behind it.
 const MAX_BYTES: usize = 1024 * 1024 + BULK_BYTES;
 /// Room a read is worth making for.
-const MIN_ROOM: usize = 4 * 1024;
+const MIN_ROOM: usize = 4_000;
 
 /// Bytes received and not yet used.
 #[derive(Default)]
@@ -76,9 +79,10 @@ impl Buffer {
         let room = (self.bytes.len() - self.end).min(MAX_BYTES - self.len());
         let count = source.read(&mut self.bytes[self.end..self.end + room])?;
         self.end += count;
-        if count == room && self.bytes.len() < BULK_BYTES {
+        if count == room {
             // The peer has more than we asked for: ask for more next time.
-            self.bytes.resize(BULK_BYTES, 0);
+            let more = if self.bytes.len() < RECORD_BYTES { RECORD_BYTES } else { BULK_BYTES };
+            self.bytes.resize(self.bytes.len().max(more), 0);
         }
         Ok(count)
     }

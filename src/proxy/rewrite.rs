@@ -234,7 +234,9 @@ fn is_same(known: &str, name: &str) -> bool {
 }
 
 fn write_status(out: &mut Vec<u8>, head: &ResponseHead) {
-    out.extend_from_slice(format!("HTTP/1.1 {} {}\r\n", head.status(), head.reason()).as_bytes());
+    for part in ["HTTP/1.1 ", &head.status().to_string(), " ", head.reason(), "\r\n"] {
+        out.extend_from_slice(part.as_bytes());
+    }
 }
 
 fn each_framing_field(framing: Framing, mut write: impl FnMut(&str, &[u8])) {

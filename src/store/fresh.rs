@@ -81,7 +81,11 @@ pub(super) fn fill(bytes: &mut [u8]) -> Result<(), Error> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().flat_map(|byte| hex_digits(*byte)).map(char::from).collect()
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        text.extend(hex_digits(*byte).map(char::from));
+    }
+    text
 }
 
 fn hex_digits(byte: u8) -> [u8; 2] {

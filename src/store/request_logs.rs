@@ -183,6 +183,8 @@ impl RequestLogs {
 fn insert(statement: &mut Statement<'_>, row: &Row) -> rusqlite::Result<usize> {
     let (actor_type, actor_id) = row.actor();
     let (auth_scheme, auth_header) = row.client_auth.map_or(("", ""), |auth| (auth.scheme, auth.header));
+    let keys = serde_json::to_string(&row.credential_keys())
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
     statement.execute(params![
         &*row.vault_id,
         actor_type,
@@ -192,7 +194,7 @@ fn insert(statement: &mut Statement<'_>, row: &Row) -> rusqlite::Result<usize> {
         row.target.to_string(),
         row.path,
         row.matched_service(),
-        serde_json::json!(row.credential_keys()).to_string(),
+        keys,
         row.status,
         i64::try_from(row.latency_ms()).unwrap_or(i64::MAX),
         row.error_code,
