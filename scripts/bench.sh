@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # How fast, how large, how frugal: one command, one table. docs/performance.md says how to read it.
 #
-#   scripts/bench.sh [--quick] [--full] [--rounds N] [--seconds S] [--peers|--no-peers] [--json FILE] [--binary FILE] [--table]
+#   scripts/bench.sh [--quick] [--full] [--rounds N] [--seconds S] [--peers|--no-peers] [--json FILE] [--binary FILE]
+#                    [--entrypoint FILE] [--table]
 #   scripts/bench.sh compare OLD.json NEW.json
 #   scripts/bench.sh --install-peers
 #
@@ -11,6 +12,8 @@
 # --no-peers       leave out squid, Envoy, mitmproxy and nginx
 # --json FILE      the figures for `compare`, too
 # --binary FILE    measure this one instead of building the static release
+# --entrypoint FILE  the build without the broker, for its size; scripts/build-static.sh --entrypoint makes it, and
+#                  where that leaves it it is found
 # --table          where the bytes of the binary are, too: links it once more, with its symbols
 # --install-peers  Debian's squid-openssl and nginx (as root), Envoy and mitmproxy into target/bench-tools
 #
@@ -69,6 +72,8 @@ commit_name() {
 
 main() {
     local profile=bench binary='' load='' table=no passed=()
+    local entrypoint
+    entrypoint="$target_dir/entrypoint/$(uname -m)-unknown-linux-musl/release/agent-vault"
     if [ "${1:-}" = compare ]; then
         build_load dev
         exec "$load" "$@"
@@ -78,6 +83,7 @@ main() {
             --install-peers) install_peers && exit ;;
             --quick) profile=dev && passed+=("$1") ;;
             --binary) binary=${2:?--binary needs a file} && shift ;;
+            --entrypoint) entrypoint=${2:?--entrypoint needs a file} && shift ;;
             --json | --rounds | --seconds) passed+=("$1" "${2:?$1 needs a value}") && shift ;;
             --table) table=yes ;;
             --full | --peers | --no-peers) passed+=("$1") ;;
@@ -90,6 +96,7 @@ main() {
     build_load "$profile"
     # A budget that is passed is for scripts/test.sh to refuse.
     [ "$table" = no ] || ./scripts/size.sh --table "$binary" || true
+    [ ! -f "$entrypoint" ] || passed+=(--entrypoint "$entrypoint")
     exec "$load" "$binary" --tools "$tools/bin" --commit "$(commit_name)" "${passed[@]}"
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! load BINARY [--quick] [--full] [--rounds N] [--seconds S] [--peers|--no-peers]
-//!             [--tools DIR] [--commit NAME] [--json FILE]
+//!             [--entrypoint FILE] [--tools DIR] [--commit NAME] [--json FILE]
 //! load compare OLD.json NEW.json
 //! ```
 //!
@@ -15,6 +15,7 @@
 
 mod broker;
 mod client;
+mod copy;
 mod drive;
 mod identity;
 mod origin;
@@ -94,6 +95,7 @@ fn main() -> ExitCode {
     let first = if words.is_empty() { OsString::new() } else { words.remove(0) };
     let done = match (first.to_str(), &words[..]) {
         (Some("origin"), [identity]) => origin::serve(identity.as_ref()).map_err(Into::into),
+        (Some("copy"), ports) => copy_between(ports),
         (Some("stay"), []) => stay().map_err(Into::into),
         (Some("stamp"), []) => start::stamp().map_err(Into::into),
         (Some("compare"), [old, new]) => compare(&old.into(), &new.into()),
@@ -119,6 +121,7 @@ fn measure(binary: PathBuf, mut args: Arguments) -> Result<(), Box<dyn Error>> {
         scope.run = Duration::try_from_secs_f64(seconds)?;
     }
     let with_peers = args.contains("--peers") || !(args.contains("--no-peers") || is_quick);
+    let entrypoint = args.opt_value_from_str("--entrypoint")?;
     let tools = args.opt_value_from_str("--tools")?.unwrap_or_default();
     let commit: String = args.opt_value_from_str("--commit")?.unwrap_or_default();
     let json: Option<PathBuf> = args.opt_value_from_str("--json")?;
@@ -129,6 +132,7 @@ fn measure(binary: PathBuf, mut args: Arguments) -> Result<(), Box<dyn Error>> {
 
     let setting = Setting {
         binary: fs::canonicalize(binary)?,
+        entrypoint,
         own: env::current_exe()?,
         tools,
         dir: tempfile::tempdir()?,
@@ -164,7 +168,7 @@ fn measure(binary: PathBuf, mut args: Arguments) -> Result<(), Box<dyn Error>> {
     if let Some(path) = json {
         fs::write(path, serde_json::to_string_pretty(&report)?)?;
     }
-    match report.failures(&[ways::DIRECT, ways::BROKER, ways::RELAY])[..] {
+    match report.failures(&ways::ALWAYS)[..] {
         [] => Ok(()),
         ref failures => Err(format!("no figure for\n{}", failures.join("\n")).into()),
     }
@@ -177,6 +181,12 @@ fn compare(old: &PathBuf, new: &PathBuf) -> Result<(), Box<dyn Error>> {
     };
     println!("{}", report::compare(&read(old)?, &read(new)?));
     Ok(())
+}
+
+/// The copier in front of the ports that are given.
+fn copy_between(ports: &[OsString]) -> Result<(), Box<dyn Error>> {
+    let ports: Result<Vec<u16>, _> = ports.iter().map(|port| port.to_string_lossy().parse()).collect();
+    Ok(copy::serve(&ports?)?)
 }
 
 /// The child of a `run` that stays: says where its proxy is, and ends when nobody holds its stdin any more.

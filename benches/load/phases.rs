@@ -10,7 +10,7 @@ use crate::client::Ask;
 use crate::drive::{Crowd, Figures, Lasting, Plan, run};
 use crate::process::{cpu_seconds, resident_bytes};
 use crate::report::{Beside, Report};
-use crate::ways::{Ready, Way};
+use crate::ways::{COPY, DIRECT, Ready, Way};
 
 pub(crate) const KIB: usize = 1024;
 pub(crate) const LARGE: usize = 10 * 1024 * KIB;
@@ -24,7 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(40);
 /// Resident memory, from a process that has done nothing yet to one with thousands of idle connections.
 pub(crate) fn memory(ways: &[Way], scope: &Scope, report: &mut Report) -> io::Result<()> {
     let each = |report: &mut Report, name: &str, measure: &dyn Fn(&Ready) -> io::Result<f64>| {
-        for (way, ready) in present(ways).filter(|(_, ready)| !ready.pids.is_empty()) {
+        // Neither the origin's memory nor the copier's says anything.
+        for (way, ready) in present(ways).filter(|(way, _)| !matches!(*way, DIRECT | COPY)) {
             let value = measure(ready);
             note(report, name, "MiB resident", Beside::Ratio, way, value.map(|bytes| bytes / 1_048_576.0));
         }

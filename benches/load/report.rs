@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ways::{BROKER, DIRECT, RELAY};
+use crate::ways::{BROKER, COPY, DIRECT, RELAY};
 
 /// How a row's ways are set beside each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,7 +123,7 @@ impl Report {
         // Ours beside the direct way, a peer beside ours.
         let (over, under) = match way {
             DIRECT => return value,
-            BROKER | RELAY => (way, DIRECT),
+            COPY | BROKER | RELAY => (way, DIRECT),
             _ => (BROKER, way),
         };
         let (Some(over), Some(under)) = (row.samples.get(over), row.samples.get(under)) else { return value };
@@ -146,13 +146,13 @@ impl Report {
 }
 
 fn under_is_direct(way: &str) -> bool {
-    matches!(way, BROKER | RELAY)
+    matches!(way, COPY | BROKER | RELAY)
 }
 
 fn heading(way: &str) -> String {
     match way {
         DIRECT => "direct to the origin".to_owned(),
-        BROKER | RELAY => format!("{way} · ÷ direct"),
+        COPY | BROKER | RELAY => format!("{way} · ÷ direct"),
         peer => format!("{peer} · broker ÷ {peer}"),
     }
 }

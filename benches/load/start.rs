@@ -31,6 +31,10 @@ pub(crate) fn stamp() -> io::Result<()> {
 pub(crate) fn measure(setting: &Setting, scope: &Scope, report: &mut Report) -> io::Result<()> {
     let size = fs::metadata(&setting.binary)?.len() as f64;
     note(report, "the binary", "bytes", Beside::Nothing, BROKER, io::Result::Ok(size));
+    if let Some(entrypoint) = &setting.entrypoint {
+        let size = fs::metadata(entrypoint)?.len() as f64;
+        note(report, "the entrypoint alone", "bytes", Beside::Nothing, BROKER, io::Result::Ok(size));
+    }
     let document = setting.dir().join("start.json");
     fs::write(&document, format!("{{\"services\": [{}]}}", service("measured", HOST)))?;
     let (port, spent) = stand_in()?;

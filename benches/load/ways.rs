@@ -16,8 +16,12 @@ use crate::peers::{self, Absent, Peer, Site};
 use crate::process::Program;
 
 pub(crate) const DIRECT: &str = "direct";
+/// Only copies bytes: the least that being in between costs here.
+pub(crate) const COPY: &str = "copy";
 pub(crate) const BROKER: &str = "broker";
 pub(crate) const RELAY: &str = "relay";
+/// Those that are there on every machine.
+pub(crate) const ALWAYS: [&str; 4] = [DIRECT, COPY, BROKER, RELAY];
 
 /// One way, or why there is none.
 pub(crate) struct Way {
@@ -45,6 +49,8 @@ type Make = fn(&Site<'_>) -> Result<Peer, Absent>;
 /// What is measured, and where things are.
 pub(crate) struct Setting {
     pub(crate) binary: PathBuf,
+    /// The build without the broker; only its size is measured.
+    pub(crate) entrypoint: Option<PathBuf>,
     /// This program, which is also the origin and the child of `run`.
     pub(crate) own: PathBuf,
     pub(crate) tools: PathBuf,
@@ -79,6 +85,17 @@ impl Setting {
         Ok(origins)
     }
 
+    fn copier(&self, origins: &Origins, trusted: &[u8]) -> io::Result<Result<Ready, String>> {
+        let mut command = Command::new(&self.own);
+        let ports = [origins.fetch_port, origins.send_port];
+        let mut program =
+            Program::start(command.arg("copy").args(ports.map(|port| port.to_string())), self.dir())?;
+        let mut port = || program.line_after("copying from ")?.parse().map_err(io::Error::other);
+        let [fetch_port, send_port] = [port()?, port()?];
+        let through = Target { fetch_port, send_port, ..target(origins, None, trusted)? };
+        Ok(ready(through, vec![program.pid()], Some(program)))
+    }
+
     fn site<'s>(&'s self, origins: &'s [u16]) -> Site<'s> {
         Site { dir: self.dir(), tools: &self.tools, origins }
     }
@@ -96,6 +113,7 @@ impl Setting {
         let relay_pids = vec![run.pid(), broker.pid()];
         let mut ways = vec![
             Way { name: DIRECT, ready: ready(target(origins, None, &trusted)?, Vec::new(), None) },
+            Way { name: COPY, ready: self.copier(origins, &trusted)? },
             Way {
                 name: BROKER,
                 ready: ready(
@@ -127,7 +145,7 @@ impl Setting {
             if let Ok(ready) = &way.ready
                 && let Err(error) = check(way.name, &ready.target)
             {
-                if matches!(way.name, DIRECT | BROKER | RELAY) {
+                if ALWAYS.contains(&way.name) {
                     return Err(io::Error::other(format!("{}: {error}", way.name)));
                 }
                 way.ready = Err(format!("does not do the job: {error}"));
@@ -173,6 +191,6 @@ pub(crate) fn check(name: &str, target: &Target) -> io::Result<()> {
     let plan = Plan { ask: Ask::Seen, connections: 1, lasting: Lasting::KeepAlive, run: Duration::ZERO };
     let crowd = Crowd::open(target, plan, 1, Instant::now() + Duration::from_secs(10))?;
     let seen = String::from_utf8_lossy(crowd.first_body()).into_owned();
-    let expected = if name == DIRECT { "" } else { CREDENTIAL };
+    let expected = if matches!(name, DIRECT | COPY) { "" } else { CREDENTIAL };
     if seen == expected { Ok(()) } else { Err(io::Error::other(format!("the origin saw {seen:?}"))) }
 }
