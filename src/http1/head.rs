@@ -209,10 +209,11 @@ impl Fields {
 
 /// Appends one field line.
 pub fn write_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    out.reserve(name.len() + value.len() + 4);
     out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b": ");
+    out.extend(*b": ");
     out.extend_from_slice(value);
-    out.extend_from_slice(b"\r\n");
+    out.extend(*b"\r\n");
 }
 
 /// Whether bytes may be a field's value: visible, space, tab or beyond ASCII (RFC 9110 §5.5).

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::Timestamp;
+use super::fresh::TokenHash;
 use super::uses::LastNote;
 use crate::vault::Snapshot;
 use crate::vault::scope::Scope;
@@ -23,7 +24,7 @@ pub(super) struct Caches {
 #[derive(Default)]
 pub(super) struct Inner {
     pub(super) epoch: u64,
-    pub(super) tokens: HashMap<String, Arc<Facts>>,
+    pub(super) tokens: HashMap<TokenHash, Arc<Facts>>,
     pub(super) snapshots: HashMap<Arc<str>, Arc<Snapshot>>,
 }
 
@@ -64,7 +65,7 @@ impl Caches {
         inner.snapshots.clear();
     }
 
-    pub(super) fn keep_token(&self, epoch: u64, id: String, facts: &Arc<Facts>) {
+    pub(super) fn keep_token(&self, epoch: u64, token: TokenHash, facts: &Arc<Facts>) {
         let mut inner = self.write();
         if inner.epoch != epoch {
             return;
@@ -72,7 +73,7 @@ impl Caches {
         if inner.tokens.len() >= MAX_TOKENS {
             inner.tokens.clear();
         }
-        inner.tokens.insert(id, Arc::clone(facts));
+        inner.tokens.insert(token, Arc::clone(facts));
     }
 
     pub(super) fn keep_snapshot(&self, epoch: u64, id: Arc<str>, snapshot: &Arc<Snapshot>) {

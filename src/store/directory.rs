@@ -10,10 +10,11 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::caches::{Facts, Reach};
+use super::fresh::TokenHash;
 use super::grants::{ActorKind, ActorRef};
 use super::sessions::{self, Holder};
 use super::uses::LastNote;
-use super::{Error, Store, Timestamp, credentials, fresh, lock, oauth, vaults};
+use super::{Error, Store, Timestamp, credentials, lock, oauth, vaults};
 use crate::secret::Secret;
 use crate::vault::Snapshot;
 use crate::vault::oauth::Stale;
@@ -101,22 +102,22 @@ impl Store {
     }
 
     fn facts(&self, token: &Secret, now: Timestamp) -> Result<Arc<Facts>, ScopeError> {
-        let id = fresh::token_id(token);
+        let hash = TokenHash::of(token);
         let epoch = {
             let cached = self.caches.read();
-            if let Some(facts) = cached.tokens.get(&id) {
+            if let Some(facts) = cached.tokens.get(&hash) {
                 return Ok(Arc::clone(facts));
             }
             cached.epoch
         };
-        let facts = match load_facts(&lock(&self.misses), &id, now) {
+        let facts = match load_facts(&lock(&self.misses), &hash.id(), now) {
             Ok(Some(facts)) => Arc::new(facts),
             Ok(None) => return Err(ScopeError::InvalidToken),
             Err(error) => return Err(unavailable(&error)),
         };
         // A login's idle limit moves with its use, so it is looked up each time; it opens no vault anyway.
         if !matches!(facts.reach, Reach::Nothing) {
-            self.caches.keep_token(epoch, id, &facts);
+            self.caches.keep_token(epoch, hash, &facts);
         }
         Ok(facts)
     }
@@ -323,11 +324,11 @@ mod tests {
     fn an_answer_read_before_a_change_is_not_kept() {
         let (_dir, store) = scratch();
         let token = mint(&store, None);
-        let id = fresh::token_id(&token);
-        let facts = load_facts(&lock(&store.misses), &id, Timestamp::now()).unwrap().unwrap();
+        let hash = TokenHash::of(&token);
+        let facts = load_facts(&lock(&store.misses), &hash.id(), Timestamp::now()).unwrap().unwrap();
         let epoch = store.caches.read().epoch;
         store.end_session(&token).unwrap();
-        store.caches.keep_token(epoch, id, &Arc::new(facts));
+        store.caches.keep_token(epoch, hash, &Arc::new(facts));
         assert_eq!(store.scope(&token, None), Err(ScopeError::InvalidToken));
     }
 }

@@ -39,9 +39,26 @@ pub(super) fn token(kind: TokenKind) -> Result<Secret, Error> {
     Ok(Secret::new(text))
 }
 
-/// What the store keeps of a token: the SHA-256 of the whole of it, in lower-case hex.
+/// The SHA-256 of a whole token: all that is kept of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct TokenHash([u8; 32]);
+
+impl TokenHash {
+    pub(super) fn of(token: &Secret) -> Self {
+        let mut hash = [0; 32];
+        hash.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, token.expose()).as_ref());
+        Self(hash)
+    }
+
+    /// As the store has it: lower-case hex.
+    pub(super) fn id(&self) -> String {
+        hex(&self.0)
+    }
+}
+
+/// What the store keeps of a token.
 pub(super) fn token_id(token: &Secret) -> String {
-    hex(ring::digest::digest(&ring::digest::SHA256, token.expose()).as_ref())
+    TokenHash::of(token).id()
 }
 
 /// A version 4 UUID (RFC 9562 §5.4).
@@ -81,11 +98,7 @@ pub(super) fn fill(bytes: &mut [u8]) -> Result<(), Error> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        text.extend(hex_digits(*byte).map(char::from));
-    }
-    text
+    bytes.iter().flat_map(|byte| hex_digits(*byte)).map(char::from).collect()
 }
 
 fn hex_digits(byte: u8) -> [u8; 2] {

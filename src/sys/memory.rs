@@ -16,8 +16,23 @@ use std::ptr;
 /// memory than is taken anyway.
 const SIZES: [usize; 32] = [
     12, 28, 44, 60, 76, 92, 108, 124, 140, 156, 188, 236, 284, 316, 396, 492, 572, 668, 796, 1004, 1148,
-    1340, 1628, 2028, 2332, 2716, 3260, 4076, 4668, 5444, 6540, 8172,
+    1340, 1628, 2028, 2332, 2716, 3260, 4076, 4668, 5436, 6540, 8172,
 ];
+/// By sixteenths of a size, the smallest class it fits in: every allocation asks.
+const CLASSES: [u8; 511] = {
+    let mut classes = [0; 511];
+    let (mut at, mut class) = (0, 0_u8);
+    while at < classes.len() {
+        // All sizes are four short of a multiple of sixteen.
+        if at * STEP + STEP - 4 > SIZES[class as usize] {
+            class += 1;
+        }
+        classes[at] = class;
+        at += 1;
+    }
+    classes
+};
+const STEP: usize = 16;
 /// Most bytes that a thread keeps. Past it all are given back: what is used over and over is soon here again.
 const MAX_KEPT: usize = 32 * 1024;
 /// Alignment of every block that is kept.
@@ -105,7 +120,7 @@ fn class_of(layout: Layout) -> Option<usize> {
     if layout.size() > SIZES[SIZES.len() - 1] || layout.align() > ALIGN {
         return None;
     }
-    Some(SIZES.partition_point(|&size| size < layout.size()))
+    Some(CLASSES[(layout.size() + 3) / STEP].into())
 }
 
 fn layout_of(class: usize) -> Layout {
