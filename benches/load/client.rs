@@ -125,6 +125,11 @@ impl Client {
         self.push()
     }
 
+    /// Whether an answer is still to come.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.asked.is_some()
+    }
+
     /// The body of the last response, if it was one of words.
     pub(crate) fn body(&self) -> &[u8] {
         &self.body
