@@ -223,9 +223,11 @@ fn supervise(host: Host, plan: &Plan, file: &Path, mut front: Front) -> Result<E
     let job = Job::choose(options.job_mode, options.signal_mode);
     let placement = job.placement().map_err(cannot("use the terminal"))?;
     let child = program
-        .spawn(&host.inherited, placement, options.rights)
+        .spawn(&host.inherited, &placement, options.rights)
         .inspect_err(|_| job.did_not_start())
         .map_err(|error| child::not_started(word, &error))?;
+    // A terminal in it is the child's.
+    drop(placement);
     host.inherited.let_go();
     let supervisor = Supervisor {
         reactor,

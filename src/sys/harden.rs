@@ -14,10 +14,14 @@ use super::signals::{self, Signal};
 /// Makes the process unreadable to others of its own user: no ptrace, no `/proc/PID/mem`, `environ` or
 /// `fd`, and no core dump. What `/proc/self` has to tell must be read before.
 pub fn protect() -> io::Result<()> {
-    prctl::set_dumpable(false)?;
+    hide_memory()?;
     let (_, hard) = getrlimit(Resource::RLIMIT_CORE)?;
     setrlimit(Resource::RLIMIT_CORE, 0, hard)?;
     Ok(())
+}
+
+pub(super) fn hide_memory() -> io::Result<()> {
+    Ok(prctl::set_dumpable(false)?)
 }
 
 /// Raises the limit of open descriptors as far as it may go: each connection takes two.

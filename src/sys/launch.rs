@@ -1,24 +1,28 @@
 //! Starting a child, or becoming it.
 //!
 //! Whatever this process changed about itself for its own use (signal mask, limits) is put back in the
-//! child, so that the child runs as if it had been started directly. Between fork and exec only
-//! async-signal-safe calls are made and nothing is allocated: everything is laid out before.
-#![allow(unsafe_code, reason = "fork, exec and what is done between have no safe wrapper")]
+//! child, so that the child runs as if it had been started directly.
+//!
+//! Until its exec a child runs in the memory of this process, which stands still meanwhile: copying it for so
+//! short a time would be the dearest step of a start. So between the two only async-signal-safe calls are
+//! made, none of them one for which a C library asks its other threads, and nothing is allocated:
+//! everything is laid out before.
+#![allow(unsafe_code, reason = "clone, exec and what is done between have no safe wrapper")]
 
-use std::ffi::{CString, OsString, c_char};
+use std::ffi::{CString, OsString, c_char, c_int, c_void};
 use std::fs;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::Command;
 use std::ptr;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::libc;
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
+use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, dup2_stdin, dup2_stdout, getpid, getppid, setpgid, setsid};
 
 use super::harden;
@@ -75,14 +79,12 @@ impl Inherited {
         setrlimit(Resource::RLIMIT_CORE, self.core.0, self.core.1)?;
         setrlimit(Resource::RLIMIT_NOFILE, self.descriptors.0, self.descriptors.1)?;
         for stream in startup::closed_streams() {
-            // SAFETY: the runtime opened it as a stand-in, and nothing of ours is on this side of the fork.
+            // SAFETY: the runtime opened it as a stand-in, and what is closed are this process's own numbers.
             unsafe { libc::close(stream) };
         }
         // Those that were given another action on our way here.
         for signal in [Signal::CHLD, Signal::PIPE] {
-            if self.ignores(signal) {
-                signals::ignore(signal);
-            }
+            signals::set_ignored(signal, self.ignores(signal));
         }
         // Last: from here on a signal that waited is delivered to what is still our program.
         self.mask.block()
@@ -166,9 +168,9 @@ impl Program {
     }
 
     /// Starts the program at its place. It is killed when this process is.
-    pub fn spawn(self, inherited: &Inherited, placement: Placement, rights: Rights) -> io::Result<Pid> {
-        let (parent, inherited) = (getpid(), inherited.clone());
-        let mut command = self.command(move || {
+    pub fn spawn(self, inherited: &Inherited, placement: &Placement, rights: Rights) -> io::Result<Pid> {
+        let parent = getpid();
+        let child = in_child(&|| {
             placement.take()?;
             rights.take_on()?;
             // After the rights: a change of user takes it away again.
@@ -176,44 +178,72 @@ impl Program {
             if getppid() != parent {
                 return Err(Errno::ESRCH.into());
             }
-            inherited.restore()
+            inherited.restore()?;
+            Err(self.replace())
         });
-        let child = command.spawn()?;
-        // A pid never exceeds 2^22 on Linux.
-        Ok(Pid::from_raw(child.id().cast_signed()))
+        if rights.user.is_some() {
+            // Whether memory may be read is the memory's own, and a change of user sets it as the system says.
+            harden::hide_memory()?;
+        }
+        child
     }
 
     /// Becomes the program, which is sent `with_parent` when our parent ends; returns only if that fails.
-    pub fn exec(self, inherited: &Inherited, rights: Rights, with_parent: Option<Signal>) -> io::Error {
-        let (parent, inherited) = (getppid(), inherited.clone());
-        let prepare = move || {
+    pub fn exec(&self, inherited: &Inherited, rights: Rights, with_parent: Option<Signal>) -> io::Error {
+        let parent = getppid();
+        let prepare = || {
             rights.take_on()?;
             // After the rights: a change of user takes it away again.
             with_parent.map_or(Ok(()), |signal| harden::end_with(parent, signal))?;
             inherited.restore()
         };
-        self.command(prepare).exec()
+        prepare().err().unwrap_or_else(|| self.replace())
     }
 
-    /// A command that runs `prepare` in the child and then this program.
-    ///
-    /// The standard library sorts and filters an environment, so exec is called here, with the block as
-    /// it is; its own exec behind ours is never reached. What it gives is the fork itself, and a pipe
-    /// that brings a failed exec back as an error of the call.
-    fn command(self, mut prepare: impl FnMut() -> io::Result<()> + Send + Sync + 'static) -> Command {
-        let mut command = Command::new("/");
-        let Self { path, arguments, environment } = self;
-        let in_child = move || {
-            prepare()?;
-            let (arguments, environment) = (arguments.pointers(), environment.pointers());
-            // SAFETY: the path is NUL-terminated and both lists end with a null pointer.
-            unsafe { libc::execve(path.as_ptr(), arguments, environment) };
-            Err(io::Error::last_os_error())
-        };
-        // SAFETY: the closure makes system calls only; it does not allocate, lock or panic.
-        unsafe { command.pre_exec(in_child) };
-        command
+    /// Replaces what this process runs; async-signal-safe.
+    fn replace(&self) -> io::Error {
+        let (arguments, environment) = (self.arguments.pointers(), self.environment.pointers());
+        // SAFETY: the path is NUL-terminated and both lists end with a null pointer.
+        unsafe { libc::execve(self.path.as_ptr(), arguments, environment) };
+        io::Error::last_os_error()
     }
+}
+
+/// The stack a child has until its exec, in units of its alignment. An eighth is enough.
+const STACK_UNITS: usize = 64 * 1024 / size_of::<u128>();
+
+/// What a child in our memory does, and why it could not.
+struct Errand<'w> {
+    work: &'w dyn Fn() -> io::Result<()>,
+    failed: Option<io::Error>,
+}
+
+/// Has a child of this process, in its memory, do what ends in an exec.
+fn in_child(work: &dyn Fn() -> io::Result<()>) -> io::Result<Pid> {
+    let mut errand = Errand { work, failed: None };
+    let mut stack = Box::<[u128]>::new_uninit_slice(STACK_UNITS);
+    let top: *mut MaybeUninit<u128> = stack.as_mut_ptr_range().end;
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    // SAFETY: the stack and the errand outlive the child's use of them, for this thread goes on only once the
+    // child has ended or runs another program. It has this thread's errno, which is read below by us alone.
+    let started = unsafe { libc::clone(run_errand, top.cast(), flags, (&raw mut errand).cast()) };
+    let child = Pid::from_raw(Errno::result(started)?);
+    match errand.failed {
+        None => Ok(child),
+        Some(error) => {
+            // It ends at once; a status nobody asks for would stay.
+            waitpid(child, None).map_or((), |_| ());
+            Err(error)
+        }
+    }
+}
+
+extern "C" fn run_errand(errand: *mut c_void) -> c_int {
+    // SAFETY: `in_child` hands out nothing else, and does not touch it meanwhile.
+    let errand = unsafe { &mut *errand.cast::<Errand<'_>>() };
+    errand.failed = (errand.work)().err();
+    // SAFETY: it ends this process without running anything that was left for its end.
+    unsafe { libc::_exit(127) }
 }
 
 /// Strings as exec takes them: pointers to each, a null pointer behind them.

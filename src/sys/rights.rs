@@ -1,9 +1,9 @@
 //! The user, groups and capabilities a child is started with.
 //!
-//! Taken on between fork and exec: nothing here allocates or locks.
+//! Taken on between clone and exec, in the parent's memory: nothing here allocates or locks.
 #![allow(
     unsafe_code,
-    reason = "capability sets have no safe wrapper, and setgroups none that is async-signal-safe"
+    reason = "capability sets have no safe wrapper, and users and groups none that is for one thread alone"
 )]
 
 use std::fs;
@@ -14,7 +14,6 @@ use std::ptr;
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::prctl;
-use nix::unistd::{Gid, Uid, setresgid, setresuid};
 
 use super::harden;
 
@@ -61,12 +60,14 @@ impl Rights {
             empty_bounding_set()?;
         }
         if let Some(User { user, group }) = self.user {
-            // SAFETY: with no groups given, the pointer is not read. The system call itself: the C
-            // library's function would wait for threads that do not exist on this side of the fork.
+            // The system calls themselves: the C library's functions have every thread of theirs make the call,
+            // and those it knows of are our parent's.
+            // SAFETY: with no groups given, the pointer is not read.
             Errno::result(unsafe { libc::syscall(libc::SYS_setgroups, 0, ptr::null::<u32>()) })?;
-            let (user, group) = (Uid::from_raw(user), Gid::from_raw(group));
-            setresgid(group, group, group)?;
-            setresuid(user, user, user)?;
+            // SAFETY: the arguments are numbers.
+            Errno::result(unsafe { libc::syscall(libc::SYS_setresgid, group, group, group) })?;
+            // SAFETY: as above.
+            Errno::result(unsafe { libc::syscall(libc::SYS_setresuid, user, user, user) })?;
         }
         if self.capabilities == Capabilities::Dropped {
             empty_other_sets()?;

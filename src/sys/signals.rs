@@ -289,10 +289,11 @@ struct KernelAction {
     rest: [u64; 3],
 }
 
-/// Ignores a signal; async-signal-safe.
-pub(super) fn ignore(signal: Signal) {
-    // SAFETY: ignoring a signal runs no code of ours.
-    unsafe { libc::signal(signal.0, libc::SIG_IGN) };
+/// Ignores a signal, or has it do what it does by itself; async-signal-safe.
+pub(super) fn set_ignored(signal: Signal, is_ignored: bool) {
+    let action = if is_ignored { libc::SIG_IGN } else { libc::SIG_DFL };
+    // SAFETY: neither action runs code of ours.
+    unsafe { libc::signal(signal.0, action) };
 }
 
 #[cfg(test)]
