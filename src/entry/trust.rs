@@ -5,6 +5,7 @@
 //! a directory of their own that is created exclusively, readable by whatever user the child is, and
 //! removed when the guard is dropped.
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::hash::{DefaultHasher, Hasher as _};
@@ -12,7 +13,9 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::{keystore, leftovers, roots};
+use super::keystore::{self, Keystore};
+use super::leftovers;
+use super::roots::{self, Roots};
 use crate::failure::Failure;
 use crate::sys;
 use crate::sys::rights::{self, User};
@@ -51,24 +54,28 @@ impl TrustFiles {
     pub(super) fn keystore(&self) -> PathBuf {
         self.dir.join("roots.p12")
     }
+
+    fn paths(&self) -> [PathBuf; 3] {
+        [self.ca(), self.bundle(), self.keystore()]
+    }
 }
 
 impl TrustFiles {
     /// Writes another CA in place of the one there is, and the bundle with it. A client reads either the old
     /// file or the new one, never a part; `named` is the root store the environment named at the start.
     pub(super) fn replacement(&self, named: Option<&OsStr>) -> impl Fn(&[u8]) -> io::Result<()> + use<> {
-        let (dir, files) = (self.dir.clone(), [self.ca(), self.bundle(), self.keystore()]);
+        let (dir, files) = (self.dir.clone(), self.paths());
         let named = named.map(OsStr::to_owned);
         move |pem| {
             let roots = roots::public(named.as_deref());
-            let contents = [pem.to_vec(), [pem, &roots].concat(), keystore::of_pem(pem, &roots)];
-            for (path, content) in files.iter().zip(contents) {
+            let content = Content::new(pem, &roots);
+            for (path, parts) in files.iter().zip(content.of_each()) {
                 let new = dir.join("new.pem");
                 fs::remove_file(&new).or_else(|error| match error.kind() {
                     io::ErrorKind::NotFound => Ok(()),
                     _ => Err(error),
                 })?;
-                write(&new, &content)?;
+                write(&new, parts)?;
                 fs::rename(&new, path)?;
             }
             Ok(())
@@ -142,12 +149,11 @@ pub(super) fn places(named: Option<&Path>, temporary: Option<&OsStr>, home: Opti
 /// Writes the vault's CA and the public roots under the first of `places` that can hold them.
 pub(super) fn place(
     ca: &[u8],
-    roots: &[u8],
+    roots: &Roots,
     places: &[Place],
     lifetime: Lifetime<'_>,
 ) -> Result<TrustFiles, Failure> {
-    let gap: &[u8] = if ca.ends_with(b"\n") { b"" } else { b"\n" };
-    let content = Content { ca, bundle: [ca, gap, roots].concat(), keystore: keystore::of_pem(ca, roots) };
+    let content = Content::new(ca, roots);
     let mut tried = Vec::new();
     for place in places {
         let written = match lifetime {
@@ -169,13 +175,20 @@ pub(super) fn place(
 /// What the files hold.
 struct Content<'a> {
     ca: &'a [u8],
-    bundle: Vec<u8>,
-    keystore: Vec<u8>,
+    roots: Cow<'a, [u8]>,
+    keystore: Keystore,
 }
 
-impl Content<'_> {
-    fn of_each(&self, files: &TrustFiles) -> [(PathBuf, &[u8]); 3] {
-        [(files.ca(), self.ca), (files.bundle(), &self.bundle), (files.keystore(), &self.keystore)]
+impl<'a> Content<'a> {
+    fn new(ca: &'a [u8], roots: &'a Roots) -> Self {
+        Self { ca, roots: roots.pem(), keystore: keystore::of(ca, roots) }
+    }
+
+    /// Each file's, in the order of [`TrustFiles::paths`], in the parts there are: putting them together
+    /// would copy all roots once more.
+    fn of_each(&self) -> [[&[u8]; 3]; 3] {
+        let gap: &[u8] = if self.ca.ends_with(b"\n") { b"" } else { b"\n" };
+        [[self.ca, b"", b""], [self.ca, gap, &self.roots], [self.keystore.bytes(), b"", b""]]
     }
 }
 
@@ -189,14 +202,14 @@ fn write_under(place: &Place, content: &Content<'_>, name: &str) -> io::Result<T
     place.check_reader(&place.path)?;
     // The mask a process was started with must not hide the files from a child of another user.
     fs::set_permissions(&files.dir, Permissions::from_mode(0o755))?;
-    content.of_each(&files).into_iter().try_for_each(|(path, bytes)| write(&path, bytes))?;
+    files.paths().iter().zip(content.of_each()).try_for_each(|(path, parts)| write(path, parts))?;
     Ok(files)
 }
 
 fn share_under(place: &Place, content: &Content<'_>) -> io::Result<TrustFiles> {
     // The name only has to tell contents apart: what is found under it is compared byte by byte.
     let mut hasher = DefaultHasher::new();
-    hasher.write(&content.bundle);
+    content.of_each()[1].iter().for_each(|part| hasher.write(part));
     let user = sys::process::user();
     let name = format!("agent-vault-{user}-{:016x}", hasher.finish());
     let mut files = match write_under(place, content, &name) {
@@ -205,8 +218,10 @@ fn share_under(place: &Place, content: &Content<'_>) -> io::Result<TrustFiles> {
             place.check_reader(&files.dir)?;
             let found = fs::symlink_metadata(&files.dir)?;
             let is_ours = found.is_dir() && found.uid() == user && found.mode() & 0o022 == 0;
-            let is_so = |(path, bytes): (PathBuf, &[u8])| fs::read(path).is_ok_and(|found| found == bytes);
-            if !is_ours || !content.of_each(&files).into_iter().all(is_so) {
+            let is_so = |(path, parts): (&PathBuf, [&[u8]; 3])| {
+                fs::read(path).is_ok_and(|found| found == parts.concat())
+            };
+            if !is_ours || !files.paths().iter().zip(content.of_each()).all(is_so) {
                 return Err(error);
             }
             files
@@ -217,9 +232,9 @@ fn share_under(place: &Place, content: &Content<'_>) -> io::Result<TrustFiles> {
     Ok(files)
 }
 
-fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+fn write(path: &Path, parts: [&[u8]; 3]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)?;
-    file.write_all(content)?;
+    parts.iter().filter(|part| !part.is_empty()).try_for_each(|part| file.write_all(part))?;
     file.set_permissions(Permissions::from_mode(0o644))
 }
 
@@ -233,6 +248,10 @@ mod tests {
         dir
     }
 
+    fn roots(text: &[u8]) -> Roots {
+        Roots::Pem(text.to_vec())
+    }
+
     fn at(path: &Path) -> Place {
         Place::new(path, Some(0o755))
     }
@@ -243,8 +262,8 @@ mod tests {
         let missing = Place::new(&good.join("missing"), None);
         let not_a_dir = good.join("file");
         fs::write(&not_a_dir, "").unwrap();
-        let files =
-            place(b"CA", b"ROOTS", &[missing, at(&not_a_dir), at(&good)], Lifetime::Run("1")).unwrap();
+        let files = place(b"CA", &roots(b"ROOTS"), &[missing, at(&not_a_dir), at(&good)], Lifetime::Run("1"))
+            .unwrap();
         assert!(files.ca().starts_with(&good));
         assert_eq!(fs::read(files.ca()).unwrap(), b"CA");
         assert_eq!(fs::read(files.bundle()).unwrap(), b"CA\nROOTS");
@@ -262,7 +281,7 @@ mod tests {
     fn a_prepared_directory_is_refused() {
         let place_dir = scratch("prepared");
         fs::create_dir(place_dir.join("agent-vault-run-7")).unwrap();
-        let failure = place(b"CA", b"", &[at(&place_dir)], Lifetime::Run("7")).unwrap_err();
+        let failure = place(b"CA", &roots(b""), &[at(&place_dir)], Lifetime::Run("7")).unwrap_err();
         assert!(failure.message().starts_with("MITM setup failed: write CA: "), "{failure}");
         assert!(failure.message().contains(place_dir.to_str().unwrap()));
         fs::remove_dir_all(place_dir).unwrap();
@@ -271,8 +290,9 @@ mod tests {
     #[test]
     fn a_shared_directory_is_found_again_and_left_behind() {
         let place_dir = scratch("shared");
-        let share =
-            |ca: &[u8]| place(ca, b"ROOTS", &[at(&place_dir)], Lifetime::Shared).map(|files| files.ca());
+        let share = |ca: &[u8]| {
+            place(ca, &roots(b"ROOTS"), &[at(&place_dir)], Lifetime::Shared).map(|files| files.ca())
+        };
         let first = share(b"CA").unwrap();
         assert_eq!(share(b"CA").unwrap(), first);
         assert_eq!(fs::read(&first).unwrap(), b"CA");

@@ -7,6 +7,7 @@
 
 pub mod ca;
 pub mod leaf;
+pub mod pem;
 pub mod stream;
 
 use std::fmt;
