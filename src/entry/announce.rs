@@ -25,7 +25,7 @@ pub(super) fn start(proxy: &Authority, word: &OsStr, environment: &[OsString]) {
 }
 
 fn tell(proxy: &Authority, word: &OsStr, environment: &[OsString], skill: &Skill) {
-    let mut stderr = io::stderr().lock();
+    let mut stderr = io::stderr();
     let is_plain = variable(environment, "TERM").is_some_and(|term| term == "dumb")
         || variable(environment, "NO_COLOR").is_some_and(|value| !value.is_empty());
     let (green, bold, off) = if stderr.is_terminal() && !is_plain {
@@ -40,10 +40,11 @@ fn tell(proxy: &Authority, word: &OsStr, environment: &[OsString], skill: &Skill
         }
         Skill::Failed(warning) => format!("{warning}\n"),
     };
-    drop(write!(
-        stderr,
+    // Whole, so that it is one call and nobody else's line comes in between.
+    let text = format!(
         "{green}agent-vault:{off} routing HTTP/HTTPS through MITM proxy ({proxy})\n{skill}\
          {green}agent-vault:{off} agent-vault connected. Starting {bold}{}{off}...\n\n",
         word.display()
-    ));
+    );
+    drop(stderr.write_all(text.as_bytes()));
 }

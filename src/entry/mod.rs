@@ -124,6 +124,8 @@ pub fn own_exit(failure: Failure) -> Failure {
 
 /// Carries out a run, to the exit code.
 pub fn run(plan: &Plan) -> Result<Exit, Failure> {
+    // A start takes and frees the same few sizes over and over, and with each last block of a page the page.
+    let keeping = Keeping::start();
     let mut host = Host::take_over(plan.supervision.kill_with_parent)
         .map_err(|error| Failure::new(format!("preparing the process: {error}")))?;
     may_take_on(&plan.supervision)?;
@@ -138,7 +140,7 @@ pub fn run(plan: &Plan) -> Result<Exit, Failure> {
             if plan.surroundings.placeholders == Placeholders::KeptOut {
                 front.placeholders.clear();
             }
-            return supervise(host, plan, &file, front);
+            return supervise(host, plan, &file, front, keeping);
         }
     };
     reach.broker_ca = broker_ca.as_deref().map(read_broker_ca).transpose()?;
@@ -148,7 +150,7 @@ pub fn run(plan: &Plan) -> Result<Exit, Failure> {
     }
     match way {
         Way::Direct => become_child(host, plan, &file, &broker),
-        Way::Relay => supervise(host, plan, &file, Front::relay(broker)?),
+        Way::Relay => supervise(host, plan, &file, Front::relay(broker)?, keeping),
     }
 }
 
@@ -180,7 +182,13 @@ fn become_child(host: Host, plan: &Plan, file: &Path, broker: &Broker) -> Result
 }
 
 /// A listener of ours in front of the child, and this process looking after both.
-fn supervise(host: Host, plan: &Plan, file: &Path, mut front: Front) -> Result<Exit, Failure> {
+fn supervise(
+    host: Host,
+    plan: &Plan,
+    file: &Path,
+    mut front: Front,
+    keeping: Keeping,
+) -> Result<Exit, Failure> {
     let run = front::fresh_run_id()?;
     let trust = place_trust(&host.environment, plan, &front.ca_pem, Lifetime::Run(&run))?;
     if let Some(keeper) = &mut front.keeper {
@@ -228,6 +236,7 @@ fn supervise(host: Host, plan: &Plan, file: &Path, mut front: Front) -> Result<E
         .map_err(|error| child::not_started(word, &error))?;
     // A terminal in it is the child's.
     drop(placement);
+    drop(keeping);
     host.inherited.let_go();
     let supervisor = Supervisor {
         reactor,
@@ -264,8 +273,6 @@ fn place_trust(
     ca: &[u8],
     lifetime: Lifetime<'_>,
 ) -> Result<TrustFiles, Failure> {
-    // Hundreds of certificates, each read piece by piece.
-    let _keeping = Keeping::start();
     let named = plan.surroundings.ca_dir.as_deref();
     let variable = |name: &str| environment::variable(environment, name);
     let places = trust::places(named, variable("TMPDIR"), variable("HOME"));
