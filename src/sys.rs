@@ -6,6 +6,7 @@
 pub mod environ;
 pub mod family;
 pub mod harden;
+pub mod image;
 pub mod launch;
 pub mod memory;
 pub mod pipe;

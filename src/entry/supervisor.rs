@@ -13,6 +13,7 @@ use super::supervision::Rewrites;
 use crate::health::Beacon;
 use crate::log_event;
 use crate::net::reactor::{Reactor, Wake};
+use crate::sys::image;
 use crate::sys::launch::Inherited;
 use crate::sys::process::{self, Pid, Status};
 use crate::sys::signals::{Arrived, Sender, Signal, Signals};
@@ -20,6 +21,10 @@ use crate::sys::signals::{Arrived, Sender, Signal, Signals};
 /// How long connections may go on once the child is gone. They can only be those of processes it left
 /// behind, and the runtime is waiting for our exit.
 const GRACE: Duration = Duration::from_millis(200);
+
+/// When the start is over for a command that a document's files are watched for. To end a watch takes the
+/// kernel some milliseconds, for which a short command need not wait.
+const SETTLED_AFTER: Duration = Duration::from_millis(200);
 
 /// Signals that ask for an end, and so start the clock of `--stop-timeout`.
 const ASKING_FOR_THE_END: [Signal; 4] = [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM];
@@ -62,12 +67,20 @@ impl Supervisor {
         if let Some(beacon) = &self.beacon {
             self.reactor.watch(beacon.descriptor())?;
         }
-        let files = self.keeper.as_mut().and_then(Keeper::begin);
-        let files = files.map(|files| self.reactor.watch(files)).transpose()?;
+        // With nothing to watch it is over now: an idle run is woken by nothing.
+        let settled_after = self.keeper.as_ref().map_or(Duration::ZERO, |_| SETTLED_AFTER);
+        let mut settle_at = Some(Instant::now() + settled_after);
+        let mut files = None;
         loop {
             let now = Instant::now();
+            if settle_at.is_some_and(|at| now >= at) {
+                settle_at = None;
+                let begun = self.keeper.as_mut().and_then(Keeper::begin);
+                files = begun.map(|files| self.reactor.watch(files)).transpose()?;
+                image::let_go();
+            }
             let tend_at = self.keeper.as_ref().and_then(|keeper| keeper.tend(now));
-            match self.reactor.turn(self.kill_at.into_iter().chain(tend_at).min())? {
+            match self.reactor.turn(self.kill_at.into_iter().chain(settle_at).chain(tend_at).min())? {
                 Wake::Watched(number) if number == signals => {
                     if let Some(code) = self.take_signals()? {
                         return Ok(code);
