@@ -25,7 +25,8 @@ pub(super) type Bounds = Arc<Mutex<Option<Retention>>>;
 /// Keeps rows as long as the settings say.
 pub(super) struct Keeper {
     store: Arc<Store>,
-    logs: RequestLogs,
+    /// Opened on the keeper's own thread, when there is something to write or to delete.
+    logs: Option<RequestLogs>,
     lines: RequestLines,
     bounds: Bounds,
     /// By which bounds rows were last deleted: others are looked at right away.
@@ -36,25 +37,24 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    pub(super) fn new(store: Arc<Store>, lines: RequestLines, bounds: Bounds) -> Result<Self, Error> {
-        Ok(Self {
-            logs: store.request_log_writer()?,
-            store,
-            lines,
-            bounds,
-            kept_by: None,
-            delete_at: None,
-            lost: 0,
-        })
+    pub(super) fn new(store: Arc<Store>, lines: RequestLines, bounds: Bounds) -> Self {
+        Self { logs: None, store, lines, bounds, kept_by: None, delete_at: None, lost: 0 }
+    }
+
+    fn logs(&mut self) -> Result<&mut RequestLogs, Error> {
+        match &mut self.logs {
+            Some(logs) => Ok(logs),
+            closed => Ok(closed.insert(self.store.request_log_writer()?)),
+        }
     }
 
     fn delete_old(&mut self, bounds: Retention) -> Result<usize, Error> {
         let mut deleted = 0;
         if let Some(age) = bounds.max_age() {
-            deleted += self.logs.delete_older(Timestamp::now().minus(age))?;
+            deleted += self.logs()?.delete_older(Timestamp::now().minus(age))?;
         }
         if let Some(rows) = bounds.max_rows_per_vault() {
-            deleted += self.logs.delete_beyond(rows)?;
+            deleted += self.logs()?.delete_beyond(rows)?;
         }
         Ok(deleted)
     }
@@ -67,7 +67,7 @@ impl Sink for Keeper {
                 log::line(&row.to_json(&Timestamp::from(row.at).rfc3339()).to_string());
             }
         }
-        match self.logs.append(rows) {
+        match self.logs().and_then(|logs| logs.append(rows)) {
             Ok(()) if self.lost > 0 => {
                 log_event!(Warn, "request log is written again", lost_rows = self.lost);
                 self.lost = 0;

@@ -80,8 +80,7 @@ pub fn run(mut settings: Settings) -> Result<(), Failure> {
         base_url: base_url.clone(),
     };
     let bounds = Bounds::default();
-    let keeper =
-        Keeper::new(Arc::clone(&store), settings.request_lines, Arc::clone(&bounds)).map_err(failed)?;
+    let keeper = Keeper::new(Arc::clone(&store), settings.request_lines, Arc::clone(&bounds));
     let journal = Arc::new(Journal::start(keeper).map_err(|error| cannot("start", &error))?);
     let proxy: Arc<OnceLock<Arc<Proxy>>> = Arc::default();
     let mut reactor = Reactor::new(settings.connections).map_err(|error| cannot("start", &error))?;

@@ -8,10 +8,14 @@
 //! SQLite has a cheaper question to ask first: whether any other connection has committed anything. It is
 //! a hint; without it the operation is the same.
 
+use std::path::PathBuf;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use rusqlite::{Connection, Transaction};
 
+use super::later::Later;
 use super::{Error, Stale, Store, lock};
 
 const COUNT: &str = "count";
@@ -23,18 +27,18 @@ const VAULT: &str = "vault/";
 
 /// The connection that asks, and the engine's hint as it was last seen.
 pub(super) struct Watch {
-    connection: Connection,
-    version: Option<i64>,
+    connection: Later,
+    version: Mutex<Option<i64>>,
 }
 
 /// The number up to which this process knows every change.
 pub(super) struct Mark(AtomicI64);
 
 impl Watch {
-    pub(super) fn new(connection: Connection) -> Result<Self, Error> {
+    pub(super) fn new(database: PathBuf) -> Self {
         // Who asks serves connections as well: rather another look in a second than a wait.
-        connection.busy_timeout(std::time::Duration::ZERO)?;
-        Ok(Self { connection, version: None })
+        let connection = Later::new(database, |connection| Ok(connection.busy_timeout(Duration::ZERO)?));
+        Self { connection, version: Mutex::new(None) }
     }
 }
 
@@ -89,27 +93,26 @@ impl Store {
     /// have to be read again. Cheap when there were
     /// none, so it may be asked every second; it waits for nobody.
     pub fn catch_up(&self) -> Result<bool, Error> {
-        let mut watch = lock(&self.watch);
-        let version =
-            watch.connection.query_row("PRAGMA data_version", [], |row| row.get::<_, i64>(0)).map(Some)?;
-        if version == watch.version {
-            return Ok(false);
-        }
-        let known = self.mark.0.load(Ordering::Acquire);
-        let mut latest = known;
-        {
-            let mut statement = watch
-                .connection
+        let mut seen = lock(&self.watch.version);
+        self.watch.connection.with(|connection| {
+            let version =
+                connection.query_row("PRAGMA data_version", [], |row| row.get::<_, i64>(0)).map(Some)?;
+            if version == *seen {
+                return Ok(false);
+            }
+            let known = self.mark.0.load(Ordering::Acquire);
+            let mut latest = known;
+            let mut statement = connection
                 .prepare_cached("SELECT topic, number FROM changes WHERE number > ?1 ORDER BY number")?;
             let mut rows = statement.query([known])?;
             while let Some(row) = rows.next()? {
                 self.forget(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?);
                 latest = row.get(1)?;
             }
-        }
-        self.mark.0.fetch_max(latest, Ordering::AcqRel);
-        watch.version = version;
-        Ok(latest > known)
+            self.mark.0.fetch_max(latest, Ordering::AcqRel);
+            *seen = version;
+            Ok(latest > known)
+        })
     }
 
     /// A topic of a newer program is unknown here, and everything is the safe answer.

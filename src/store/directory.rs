@@ -14,7 +14,7 @@ use super::fresh::TokenHash;
 use super::grants::{ActorKind, ActorRef};
 use super::sessions::{self, Holder};
 use super::uses::LastNote;
-use super::{Error, Store, Timestamp, credentials, lock, oauth, vaults};
+use super::{Error, Store, Timestamp, credentials, oauth, vaults};
 use crate::secret::Secret;
 use crate::vault::Snapshot;
 use crate::vault::oauth::Stale;
@@ -94,7 +94,7 @@ impl Store {
     }
 
     fn why_not_granted(&self, vault: &str) -> ScopeError {
-        match vault_exists(&lock(&self.misses), vault) {
+        match self.misses.with(|connection| vault_exists(connection, vault)) {
             Ok(true) => ScopeError::Forbidden,
             Ok(false) => ScopeError::VaultNotFound,
             Err(error) => unavailable(&error),
@@ -110,7 +110,7 @@ impl Store {
             }
             cached.epoch
         };
-        let facts = match load_facts(&lock(&self.misses), &hash.id(), now) {
+        let facts = match self.misses.with(|connection| load_facts(connection, &hash.id(), now)) {
             Ok(Some(facts)) => Arc::new(facts),
             Ok(None) => return Err(ScopeError::InvalidToken),
             Err(error) => return Err(unavailable(&error)),
@@ -123,14 +123,15 @@ impl Store {
     }
 
     fn load_snapshot(&self, vault_id: &str) -> Result<Snapshot, Error> {
-        let mut connection = lock(&self.misses);
-        // One read transaction, so that services and credentials are of the same moment.
-        let moment = connection.transaction()?;
-        let services = vaults::read_services(&moment, vault_id)?;
-        let opened = credentials::open_all(&moment, &self.seal, vault_id)?;
-        let tokens = oauth::tokens(&moment, vault_id, &opened)?;
-        let policy = vaults::read_policy(&moment, vault_id)?;
-        Ok(Snapshot::new(services, &opened, policy).with_tokens(&tokens))
+        self.misses.with(|connection| {
+            // One read transaction, so that services and credentials are of the same moment.
+            let moment = connection.transaction()?;
+            let services = vaults::read_services(&moment, vault_id)?;
+            let opened = credentials::open_all(&moment, &self.seal, vault_id)?;
+            let tokens = oauth::tokens(&moment, vault_id, &opened)?;
+            let policy = vaults::read_policy(&moment, vault_id)?;
+            Ok(Snapshot::new(services, &opened, policy).with_tokens(&tokens))
+        })
     }
 }
 
@@ -325,7 +326,11 @@ mod tests {
         let (_dir, store) = scratch();
         let token = mint(&store, None);
         let hash = TokenHash::of(&token);
-        let facts = load_facts(&lock(&store.misses), &hash.id(), Timestamp::now()).unwrap().unwrap();
+        let facts = store
+            .misses
+            .with(|connection| load_facts(connection, &hash.id(), Timestamp::now()))
+            .unwrap()
+            .unwrap();
         let epoch = store.caches.read().epoch;
         store.end_session(&token).unwrap();
         store.caches.keep_token(epoch, hash, &Arc::new(facts));

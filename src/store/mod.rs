@@ -42,6 +42,7 @@ mod fresh;
 pub mod grants;
 pub mod hosts;
 pub mod invites;
+mod later;
 pub mod logins;
 pub mod members;
 mod migrate;
@@ -79,6 +80,7 @@ use caches::Caches;
 use changes::{Mark, Watch};
 pub use clock::Timestamp;
 pub use error::{Error, Trouble};
+use later::Later;
 use oauth::Flights;
 use seal::{Protection, Seal};
 use uses::Uses;
@@ -104,8 +106,8 @@ pub struct Store {
     /// What the control API reads through, so that a look never waits behind a write.
     reader: Mutex<Connection>,
     /// Fills the caches, so that a proxy thread never waits behind a write.
-    misses: Mutex<Connection>,
-    watch: Mutex<Watch>,
+    misses: Later,
+    watch: Watch,
     caches: Caches,
     mark: Mark,
     uses: Uses,
@@ -163,15 +165,15 @@ impl Locked {
     /// Opens the data key; on a fresh store the password given, or none, is the one it will have.
     pub fn unlock(self, password: Option<&Secret>) -> Result<Store, Error> {
         let seal = seal::unlock(&self.connection, password, Timestamp::now())?;
-        let more = || connect(&self.dir.join(DATABASE));
-        let (reader, misses, watch) = (more()?, more()?, Watch::new(more()?)?);
+        let path = self.dir.join(DATABASE);
+        let reader = connect(&path)?;
         Ok(Store {
             seal,
             mark: Mark::read(&self.connection)?,
             writer: Writer::new(self.connection),
             reader: Mutex::new(reader),
-            misses: Mutex::new(misses),
-            watch: Mutex::new(watch),
+            misses: Later::new(path.clone(), |_| Ok(())),
+            watch: Watch::new(path),
             caches: Caches::default(),
             dir: self.dir,
             uses: Uses::default(),
