@@ -232,7 +232,7 @@ fn in_child(work: &dyn Fn() -> io::Result<()>) -> io::Result<Pid> {
         None => Ok(child),
         Some(error) => {
             // It ends at once; a status nobody asks for would stay.
-            waitpid(child, None).map_or((), |_| ());
+            let _status = waitpid(child, None);
             Err(error)
         }
     }
