@@ -23,7 +23,7 @@ vault     | words | base64 ring
 health    | words sys |
 
 peer      | words net http1 |
-tls       | words net | rustls rcgen webpki_roots ring
+tls       | words net | rustls rcgen webpki webpki_root_certs ring
 store     | words rate vault | rusqlite argon2 base64 ring time
 client    | words | ureq rustls webpki_root_certs
 

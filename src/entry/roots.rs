@@ -8,7 +8,6 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rustls::pki_types::CertificateDer;
 
 /// Where distributions keep their roots, the most common place first.
 const SYSTEM_BUNDLES: [&str; 5] = [
@@ -28,7 +27,7 @@ const PEM_BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const LINE_BYTES: usize = 48;
 
 /// The roots that need no file.
-pub(super) const BUILT_IN: &[CertificateDer<'static>] = webpki_root_certs::TLS_SERVER_ROOT_CERTS;
+pub(super) use webpki_root_certs::TLS_SERVER_ROOT_CERTS as BUILT_IN;
 
 /// The public roots.
 pub(super) enum Roots {

@@ -8,18 +8,19 @@
 pub mod ca;
 pub mod leaf;
 pub mod pem;
+mod roots;
 pub mod stream;
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::client::UnbufferedClientConnection;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::UnbufferedServerConnection;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore, ServerConfig, WantsVerifier};
 
 use crate::net::Deadline;
 use crate::net::tcp::TcpChannel;
@@ -157,38 +158,51 @@ impl Acceptor {
 
 /// Opens verified TLS connections to upstreams.
 #[derive(Clone)]
-pub struct Connector {
-    config: Arc<ClientConfig>,
-    has_own_roots: bool,
+pub struct Connector(Arc<Trust>);
+
+/// Whom upstreams are verified against. The public roots are read for the first connection: a start has no
+/// time for them.
+struct Trust {
+    own: RootCertStore,
+    builder: ConfigBuilder<ClientConfig, WantsVerifier>,
+    config: OnceLock<Arc<ClientConfig>>,
 }
 
 impl Connector {
     /// Trusts the built-in public roots and every certificate in the PEM texts given.
     pub fn new(extra_roots: &[Vec<u8>]) -> Result<Self, Error> {
-        let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        let mut own = RootCertStore::empty();
         for pem in extra_roots {
             for certificate in certificates(pem)? {
-                roots.add(certificate)?;
+                own.add(certificate)?;
             }
         }
-        let mut config = ClientConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = vec![ALPN.to_vec()];
-        Ok(Self { config: Arc::new(config), has_own_roots: !extra_roots.is_empty() })
+        let builder =
+            ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
+        Ok(Self(Arc::new(Trust { own, builder, config: OnceLock::new() })))
+    }
+
+    fn config(&self) -> Arc<ClientConfig> {
+        let Trust { own, builder, config } = &*self.0;
+        let config = config.get_or_init(|| {
+            let mut trusted = own.clone();
+            trusted.extend(roots::built_in());
+            let mut config = builder.clone().with_root_certificates(trusted).with_no_client_auth();
+            config.alpn_protocols = vec![ALPN.to_vec()];
+            Arc::new(config)
+        });
+        Arc::clone(config)
     }
 
     /// Whether upstreams are trusted that a client with public roots would not trust.
     pub fn has_own_roots(&self) -> bool {
-        self.has_own_roots
+        !self.0.own.is_empty()
     }
 
     /// Does the handshake and verifies the upstream's certificate for `host`.
     pub fn connect(&self, upstream: TcpChannel, host: &str, deadline: Deadline) -> io::Result<TlsChannel> {
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-        let connection =
-            UnbufferedClientConnection::new(Arc::clone(&self.config), name).map_err(io::Error::other)?;
+        let connection = UnbufferedClientConnection::new(self.config(), name).map_err(io::Error::other)?;
         let mut channel = TlsChannel::client(upstream, connection);
         channel.handshake(deadline)?;
         Ok(channel)
