@@ -4,6 +4,8 @@
 //! last rows in a power cut is better than slowing down what has to be on disk. Old rows are deleted in
 //! small steps, so that a change of the control plane never waits long for the writer's lock.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection, Row as Stored, Statement, TransactionBehavior, params};
 
 use super::{DATABASE, Error, Store, Timestamp, connect};
@@ -70,6 +72,8 @@ impl Store {
     pub fn request_log_writer(&self) -> Result<RequestLogs, Error> {
         let connection = connect(&self.dir.join(DATABASE))?;
         connection.pragma_update(None, "synchronous", "NORMAL")?;
+        // A batch looks for its vaults itself, once each.
+        connection.pragma_update(None, "foreign_keys", false)?;
         Ok(RequestLogs { connection })
     }
 
@@ -119,7 +123,8 @@ impl Store {
 }
 
 impl RequestLogs {
-    /// Writes a batch as one transaction. Rows of a vault that is gone are gone with it.
+    /// Writes a batch as one transaction. Rows of a vault that is gone are gone with it; while the
+    /// transaction writes, none can go.
     pub fn append(&mut self, rows: &[Row]) -> Result<(), Error> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         {
@@ -130,10 +135,18 @@ impl RequestLogs {
                      auth_header, created_at)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
             )?;
+            let mut vaults: BTreeMap<&str, bool> = BTreeMap::new();
             for row in rows {
-                match insert(&mut statement, row) {
-                    Err(error) if is_orphan(&error) => {}
-                    done => drop(done?),
+                let is_there = match vaults.get(&*row.vault_id) {
+                    Some(is_there) => *is_there,
+                    None => {
+                        let is_there = vault_exists(&transaction, &row.vault_id)?;
+                        vaults.insert(&row.vault_id, is_there);
+                        is_there
+                    }
+                };
+                if is_there {
+                    insert(&mut statement, row)?;
                 }
             }
         }
@@ -204,10 +217,10 @@ fn insert(statement: &mut Statement<'_>, row: &Row) -> rusqlite::Result<usize> {
     ])
 }
 
-/// Whether a row was refused because its vault is gone.
-fn is_orphan(error: &rusqlite::Error) -> bool {
-    use rusqlite::ffi::SQLITE_CONSTRAINT_FOREIGNKEY;
-    error.sqlite_error().is_some_and(|error| error.extended_code == SQLITE_CONSTRAINT_FOREIGNKEY)
+fn vault_exists(connection: &Connection, id: &str) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM vaults WHERE id = ?1)")?
+        .query_row([id], |row| row.get(0))
 }
 
 fn entry(row: &Stored<'_>) -> rusqlite::Result<Entry> {
