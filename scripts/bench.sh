@@ -73,7 +73,7 @@ commit_name() {
 main() {
     local profile=bench binary='' load='' table=no passed=()
     local entrypoint
-    entrypoint="$target_dir/entrypoint/$(uname -m)-unknown-linux-musl/release/agent-vault"
+    entrypoint="$target_dir/$(uname -m)-unknown-linux-musl/entrypoint/agent-vault"
     if [ "${1:-}" = compare ]; then
         build_load dev
         exec "$load" "$@"

@@ -6,10 +6,10 @@
 # TARGET     a musl target; this machine's own when absent
 # --install  installs what is missing where that needs no question (musl-tools, as root on Debian's kin)
 # --examples builds the demonstration origin and the probe app too
-# --entrypoint  builds the entrypoint alone (run, with a broker or without), in target/entrypoint
+# --entrypoint  builds the entrypoint alone (run, with a broker or without), by its own profile
 #
 # The binary is left in target/TARGET/release/agent-vault; the entrypoint alone in
-# target/entrypoint/TARGET/release/agent-vault. Exit 3: this machine cannot build for musl, and
+# target/TARGET/entrypoint/agent-vault. Exit 3: this machine cannot build for musl, and
 # what is missing has been said.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -67,17 +67,13 @@ check_static() {
 }
 
 main() {
-    local install=no target='' target_dir=${CARGO_TARGET_DIR:-target}
+    local install=no target='' profile=release
     local built=(--bin agent-vault)
     while [ $# -gt 0 ]; do
         case $1 in
             --install) install=yes ;;
             --examples) built+=(--example origin --example probe) ;;
-            --entrypoint)
-                # A folder of its own: neither binary takes the other's place.
-                target_dir+=/entrypoint
-                built+=(--no-default-features --target-dir "$target_dir")
-                ;;
+            --entrypoint) profile=entrypoint && built+=(--no-default-features) ;;
             -*) say "unknown flag: $1" && exit 2 ;;
             *) target=$1 ;;
         esac
@@ -88,9 +84,9 @@ main() {
     command -v cargo > /dev/null || cannot "cargo is missing" "install Rust with rustup"
     need_rust_target "$target"
     need_c_compiler "$target" "$install"
-    cargo build --locked --release --target "$target" "${built[@]}"
+    cargo build --locked --profile "$profile" --target "$target" "${built[@]}"
 
-    local binary="$target_dir/$target/release/agent-vault"
+    local binary="${CARGO_TARGET_DIR:-target}/$target/$profile/agent-vault"
     check_static "$binary"
     say "$binary is static, $(wc -c < "$binary") bytes"
 }

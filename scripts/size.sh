@@ -63,7 +63,7 @@ table() {
 }
 
 main() {
-    local wants_table=no binary='' name=release/agent-vault
+    local wants_table=no binary=''
     while [ $# -gt 0 ]; do
         case $1 in
             --table) wants_table=yes ;;
@@ -73,11 +73,11 @@ main() {
         shift
     done
     [ "$wants_table" = no ] || table
-    local small="$target_dir/entrypoint/$target/$name" status=0
+    local small="$target_dir/$target/entrypoint/agent-vault" status=0
     if [ -z "$binary" ] && [ -f "$small" ]; then
         check entrypoint "$small" || status=$?
     fi
-    binary=${binary:-$target_dir/$target/$name}
+    binary=${binary:-$target_dir/$target/release/agent-vault}
     [ -f "$binary" ] || { echo "size: there is no $binary: build it with scripts/build-static.sh" >&2; exit 3; }
     check full "$binary" || status=$?
     return "$status"

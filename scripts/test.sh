@@ -48,7 +48,7 @@ build_static() {
 entrypoint_alone() {
     ./scripts/build-static.sh --entrypoint || return
     local binary said status=0
-    binary="${CARGO_TARGET_DIR:-target}/entrypoint/$(uname -m)-unknown-linux-musl/release/agent-vault"
+    binary="${CARGO_TARGET_DIR:-target}/$(uname -m)-unknown-linux-musl/entrypoint/agent-vault"
     local auth='{"type": "bearer", "token": "STRIPE_KEY"}'
     # shellcheck disable=SC2016 # the app's shell expands them, not this one
     AGENT_VAULT_CONFIG="{\"services\": [{\"name\": \"stripe\", \"host\": \"api.stripe.com\", \"auth\": $auth}]}" \

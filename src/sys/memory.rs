@@ -34,7 +34,7 @@ const CLASSES: [u8; 511] = {
 };
 const STEP: usize = 16;
 /// Most bytes that a thread keeps. Past it all are given back: what is used over and over is soon here again.
-const MAX_KEPT: usize = 32 * 1024;
+const MAX_KEPT: usize = 16 * 1024;
 /// Alignment of every block that is kept.
 const ALIGN: usize = 8;
 
