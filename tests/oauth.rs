@@ -557,6 +557,9 @@ fn case_143_a_failed_renewal_is_recorded_and_the_old_token_used_to_its_end() {
         scene.script(|script| script.answers.clear());
     }
     // While the old token was good, a failure was followed by a pause.
+    for key in ["key=GONE", "key=BUSY", "key=DOWN"] {
+        scene.broker.log_line(key);
+    }
     let log = scene.broker.log();
     let permanent =
         log.lines().filter(|line| line.contains("oauth refresh failed") && line.contains("key=GONE"));

@@ -337,11 +337,8 @@ fn half_a_root_is_never_made_whole_by_guessing() {
     fs::remove_file(home.join(".agent-vault/ca/ca.key.enc")).expect("a key file");
     let (mut running, _) = start(&home, &[]);
     running.line_after("No owner account yet");
-    let output = running.output();
-    assert!(
-        output.contains("warning: transparent proxy disabled (CA init failed: inconsistent CA state in ")
-    );
-    assert!(!output.contains("transparent proxy listening"));
+    running.line_with("warning: transparent proxy disabled (CA init failed: inconsistent CA state in ");
+    assert!(!running.output().contains("transparent proxy listening"));
     assert!(!home.join(".agent-vault/ca/ca.key.enc").exists());
 }
 

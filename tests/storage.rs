@@ -87,17 +87,15 @@ fn no_room_for_a_write_is_said_and_nothing_is_lost() {
         assert_eq!(keys(&owner), ["BEFORE"], "round {round}");
         assert_eq!(through_the_proxy(&site, &proxy, &token), 403, "round {round}");
     }
-    eventually("the log says what it could not keep", || {
-        site.process.output().contains("request log not written")
-    });
+    site.process.line_with("request log not written");
     limit_files(&prlimit, &site, "unlimited");
     set(&owner, "AFTER", "v").expect(200);
     let known = rows(&owner);
     assert_eq!(through_the_proxy(&site, &proxy, &token), 403);
     eventually("requests are logged again", || rows(&owner) > known);
+    site.process.line_with("request log is written again");
     let said = site.process.output();
     assert_eq!(said.matches("request log not written").count(), 1, "{said}");
-    assert!(said.contains("request log is written again"), "{said}");
     site.process.signal(Signal::SIGKILL);
     site.process.wait();
     let again = Site::start_in(site.home, &[], &[]);

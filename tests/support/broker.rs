@@ -8,7 +8,6 @@ use nix::sys::signal::Signal;
 
 use super::origin::Origin;
 use super::process::{Ended, Running, TempDir, run};
-use super::stand_in::eventually;
 use super::tools;
 
 /// The binary under test.
@@ -168,12 +167,7 @@ impl Broker {
     /// Waits for a line of the broker's log that holds `what`.
     #[track_caller]
     pub(crate) fn log_line(&mut self, what: &str) -> String {
-        let mut found = None;
-        eventually(&format!("a line with {what}"), || {
-            found = self.server.output().lines().find(|line| line.contains(what)).map(str::to_owned);
-            found.is_some()
-        });
-        found.unwrap_or_default()
+        self.server.line_with(what)
     }
 
     pub(crate) fn pid(&self) -> u32 {

@@ -193,6 +193,23 @@ impl Running {
         }
     }
 
+    /// Waits for a line that holds `what`, or finds it among those read already. A test that looks for a line
+    /// takes this one: the two streams come on two threads, and neither is as soon as what it tells of.
+    #[track_caller]
+    pub(crate) fn line_with(&mut self, what: &str) -> String {
+        if let Some(line) = self.seen.iter().find(|line| line.contains(what)) {
+            return line.clone();
+        }
+        let deadline = Instant::now() + PATIENCE;
+        while let Ok(line) = self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            self.seen.push(line.clone());
+            if line.contains(what) {
+                return line;
+            }
+        }
+        panic!("awaited a line with {what:?}, saw:\n{}", self.seen.join("\n"));
+    }
+
     /// Everything written so far.
     pub(crate) fn output(&mut self) -> String {
         self.seen.extend(self.lines.try_iter());
