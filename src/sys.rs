@@ -3,6 +3,7 @@
 //! Functions are named for their purpose, not for the call behind them, and turn every failure into an
 //! `io::Error`. The rooms above see only safe functions.
 
+pub mod conduit;
 pub mod environ;
 pub mod family;
 pub mod harden;

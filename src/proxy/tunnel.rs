@@ -20,8 +20,9 @@ use crate::http1::respond::After;
 use crate::log_event;
 use crate::net::Deadline;
 use crate::net::channel::Channel;
-use crate::net::duplex::{self, Passed};
+use crate::net::duplex::Passed;
 use crate::net::tcp::TcpChannel;
+use crate::net::tunnel;
 use crate::vault::Scheme;
 use crate::vault::scope::Scope;
 
@@ -128,7 +129,7 @@ impl Untouched {
 
     /// Carries bytes until both sides have finished, or a silence lets it rest.
     pub(super) fn carry_on(&mut self) -> After {
-        match duplex::pass_on(&mut self.client, &mut self.upstream, UNTOUCHED_IDLE) {
+        match tunnel::pass_on(&mut self.client, &mut self.upstream, UNTOUCHED_IDLE) {
             Ok(Passed::SoFar) => After::KeepAlive,
             // However it ends, both connections end with it.
             Ok(Passed::All) | Err(_) => After::Close,

@@ -22,6 +22,7 @@ use crate::log_event;
 use crate::net::channel::Channel;
 use crate::net::duplex::{self, Course, Direction, Fault, Passed, Step, Until};
 use crate::net::tcp::TcpChannel;
+use crate::net::tunnel;
 use crate::proxy::CLIENT_ROOTS;
 use crate::proxy::reasons::Kind;
 use crate::secret::Secret;
@@ -128,7 +129,7 @@ fn attempt(
 /// Carries bytes through the tunnel until both sides have finished, or a silence lets it rest.
 pub(super) fn carry_on(peer: &mut Peer) -> After {
     let Some(upstream) = &mut peer.tunnel else { return After::Close };
-    match duplex::pass_on(&mut peer.channel, upstream, IDLE) {
+    match tunnel::pass_on(&mut peer.channel, upstream, IDLE) {
         Ok(Passed::SoFar) => After::KeepAlive,
         Ok(Passed::All) => After::Close,
         Err(fault) => {
