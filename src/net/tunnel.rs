@@ -1,13 +1,15 @@
 //! A tunnel: every byte of two plain sockets, both ways, as it comes.
 //!
-//! Small messages go through the channels' buffers like everything else. A direction in which they come
-//! faster than that is left to the kernel, which moves the pages themselves from socket to socket.
+//! Small messages go through the channels' buffers like everything else. Once a read brings much, the
+//! kernel moves what follows from socket to socket, through a pipe for each direction (two descriptors), which
+//! is closed when the tunnel rests.
 
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use super::channel::{Channel, Receive};
-use super::duplex::{self, Course, Direction, Fault, Passed, Step};
+use super::duplex::{self, Course, Direction, Everything, Fault, Passed, Step};
 use super::tcp::TcpChannel;
 use crate::sys::conduit::Conduit;
 
@@ -27,36 +29,56 @@ pub fn pass_on(first: &mut TcpChannel, second: &mut TcpChannel, idle: Duration) 
 #[derive(Default)]
 struct Bytes {
     is_bulk: bool,
-    conduit: Option<Conduit>,
-    /// This kernel or its sandbox does not move bytes between sockets.
-    is_refused: bool,
+    kernel: Kernel,
+}
+
+/// Whether the kernel moves bytes from socket to socket for us.
+#[derive(Default)]
+enum Kernel {
+    #[default]
+    Unasked,
+    Moves(Conduit),
+    /// It, or a sandbox around us, does not; or no descriptor is left for a pipe.
+    Refuses,
 }
 
 impl Bytes {
-    /// Takes from the socket without seeing what; `None` when that does not work here.
-    fn take(&mut self, from: &dyn Channel) -> Option<Receive> {
-        if self.conduit.is_none() {
-            self.conduit = Conduit::new().ok();
+    /// Takes from the socket without seeing what; `None` when that does not work here. An error of the
+    /// connection is told at once: the kernel tells it once, and a read after it would find a clean end.
+    fn take(&mut self, from: BorrowedFd<'_>) -> Option<io::Result<Receive>> {
+        if matches!(self.kernel, Kernel::Unasked) {
+            self.kernel = Conduit::new().map_or(Kernel::Refuses, Kernel::Moves);
         }
-        match self.conduit.as_mut()?.fill(from.socket()) {
-            Ok(0) => Some(Receive::End),
+        let Kernel::Moves(conduit) = &mut self.kernel else { return None };
+        match conduit.fill(from) {
+            Ok(0) => Some(Ok(Receive::End)),
             Ok(count) => {
                 self.is_bulk = count >= BULK_BYTES;
-                Some(Receive::Bytes)
+                Some(Ok(Receive::Bytes))
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Some(Receive::Blocked),
-            Err(_) => None,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Some(Ok(Receive::Blocked)),
+            Err(error) if is_refusal(&error) => {
+                self.kernel = Kernel::Refuses;
+                None
+            }
+            Err(error) => Some(Err(error)),
         }
     }
 }
 
+/// Whether the call itself is what was refused.
+fn is_refusal(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
+    matches!(error.kind(), InvalidInput | PermissionDenied | Unsupported)
+}
+
 impl Course for Bytes {
     fn receive(&mut self, from: &mut dyn Channel) -> io::Result<Receive> {
-        if self.is_bulk && !self.is_refused && from.received().is_empty() {
-            if let Some(received) = self.take(from) {
-                return Ok(received);
-            }
-            self.is_refused = true;
+        if self.is_bulk
+            && from.received().is_empty()
+            && let Some(received) = self.take(from.socket())
+        {
+            return received;
         }
         let received = from.receive();
         self.is_bulk = from.received().len() >= BULK_BYTES;
@@ -64,27 +86,24 @@ impl Course for Bytes {
     }
 
     fn held(&self) -> usize {
-        self.conduit.as_ref().map_or(0, Conduit::held)
+        if let Kernel::Moves(conduit) = &self.kernel { conduit.held() } else { 0 }
     }
 
     fn step(&mut self, from: &mut dyn Channel, ended: bool, to: &mut dyn Channel) -> io::Result<Step> {
         // What is held came before anything that is still with `from`, and after what waits at `to`.
-        if let Some(conduit) = self.conduit.as_mut().filter(|conduit| conduit.held() > 0) {
+        if self.held() > 0
+            && let Kernel::Moves(conduit) = &mut self.kernel
+        {
             if to.backlog() == 0 && conduit.empty(to.socket()).is_err() {
                 // The flush finds out what is the matter, and says whose fault it is.
                 to.send(&conduit.take_out()?)?;
-                self.is_refused = true;
+                self.kernel = Kernel::Refuses;
             }
-            if conduit.held() > 0 {
+            if self.held() > 0 {
                 return Ok(Step::More);
             }
         }
-        let count = from.received().len();
-        if count > 0 {
-            to.send(from.received())?;
-            from.consume(count);
-        }
-        Ok(if ended { Step::Done } else { Step::More })
+        Everything.step(from, ended, to)
     }
 }
 
@@ -160,6 +179,19 @@ mod tests {
         second.finish().unwrap();
         assert_eq!(bytes.step(&mut first, true, &mut second).unwrap(), Step::Done);
         assert!(second.backlog() > 0 && second.flush().is_err(), "the fault is the flush's to tell");
+    }
+
+    #[test]
+    fn a_reset_in_the_middle_of_bulk_is_no_end_of_the_stream() {
+        let (client, mut first) = pair();
+        // Closing with a byte unread resets the connection.
+        first.send(b"x").unwrap();
+        first.flush().unwrap();
+        client.peek(&mut [0]).unwrap();
+        drop(client);
+        let mut bytes = Bytes { is_bulk: true, ..Bytes::default() };
+        let error = bytes.receive(&mut first).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     }
 
     #[test]

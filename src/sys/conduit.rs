@@ -43,6 +43,7 @@ impl Conduit {
     pub fn empty(&mut self, to: BorrowedFd<'_>) -> io::Result<()> {
         while self.held > 0 {
             match transfer(self.exit.as_fd(), to) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => self.held -= count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
