@@ -17,7 +17,7 @@ const LOW_WATER: usize = 16 * 1024;
 
 /// A silence after which buffers are given back: what streams cost while nothing passes is not what they
 /// cost while something does.
-const PAUSE: Duration = Duration::from_secs(1);
+pub(super) const PAUSE: Duration = Duration::from_secs(1);
 
 /// Whether a direction wants more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,13 +80,14 @@ impl Course for Everything {
     }
 }
 
-/// Where a pair of streams stands after [`run_or_rest`].
+/// Where a pair of streams stands after [`run`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Passed {
     /// Both sides have finished.
     All,
     /// Both are open, nothing is under way and nothing has come for a moment: buffers have been given back,
-    /// and the pair can wait for the next byte of either wherever that costs least.
+    /// and the pair can wait for the next byte of either wherever that costs least. [`Until::Silence`] alone
+    /// ends so.
     SoFar,
 }
 
@@ -125,34 +126,11 @@ impl<'c> Direction<'c> {
     }
 }
 
-/// Moves both directions until both are done or a silence begins. `idle` bounds the time in which nothing
-/// moves once one side has finished.
-pub fn run_or_rest(
-    first: &mut dyn Channel,
-    second: &mut dyn Channel,
-    up: &mut Direction<'_>,
-    down: &mut Direction<'_>,
-    idle: Duration,
-) -> Result<Passed, Fault> {
-    go(first, second, up, down, Until::Silence, idle)
-}
-
 /// Moves both directions until `until` holds. `idle` bounds the time in which nothing moves.
 ///
 /// A failed write to `second` only stops the direction towards it: the answer that explains the failure
 /// may already be on its way back.
 pub fn run(
-    first: &mut dyn Channel,
-    second: &mut dyn Channel,
-    up: &mut Direction<'_>,
-    down: &mut Direction<'_>,
-    until: Until,
-    idle: Duration,
-) -> Result<(), Fault> {
-    go(first, second, up, down, until, idle).map(drop)
-}
-
-fn go(
     first: &mut dyn Channel,
     second: &mut dyn Channel,
     up: &mut Direction<'_>,
@@ -269,17 +247,11 @@ fn receive(from: &mut dyn Channel, way: &mut Direction<'_>) -> io::Result<bool> 
 #[cfg(test)]
 mod tests {
     use std::io::{Read as _, Write as _};
-    use std::net::{Shutdown, TcpListener, TcpStream};
+    use std::net::Shutdown;
     use std::os::fd::BorrowedFd;
 
     use super::*;
-    use crate::net::tcp::TcpChannel;
-
-    fn pair() -> (TcpStream, TcpChannel) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let outside = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        (outside, TcpChannel::new(listener.accept().unwrap().0).unwrap())
-    }
+    use crate::net::tcp::{TcpChannel, pair};
 
     #[test]
     fn carries_both_directions_and_passes_each_end_on() {

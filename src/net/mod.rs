@@ -1,9 +1,9 @@
 //! Bytes and time; no HTTP, no TLS.
 //!
 //! The contract of the room: where one side speaks, a thread blocks with a [`Deadline`]; where both
-//! sides may speak, it polls both ([`duplex`], and [`tunnel`] where all bytes are the same). Sockets are non-blocking throughout, so a deadline holds
-//! for a phase as a whole and not for a single read. Idle connections wait in the main thread's poll
-//! ([`reactor`]) and cost no thread.
+//! sides may speak, it polls both ([`duplex`], and [`tunnel`] where all bytes are the same). Sockets are
+//! non-blocking throughout, so a deadline holds for a phase as a whole and not for a single read. Idle
+//! connections wait in the main thread's poll ([`reactor`]) and cost no thread.
 
 pub mod buffer;
 pub mod channel;

@@ -113,3 +113,11 @@ fn write_some(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
     }
     Ok(written)
 }
+
+/// A connection of this machine: its outside, and our end of it.
+#[cfg(test)]
+pub(super) fn pair() -> (TcpStream, TcpChannel) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let outside = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    (outside, TcpChannel::new(listener.accept().unwrap().0).unwrap())
+}

@@ -9,7 +9,7 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use super::channel::{Channel, Receive};
-use super::duplex::{self, Course, Direction, Everything, Fault, Passed, Step};
+use super::duplex::{self, Course, Direction, Everything, Fault, Passed, Step, Until};
 use super::tcp::TcpChannel;
 use crate::sys::conduit::Conduit;
 
@@ -22,7 +22,7 @@ const BULK_BYTES: usize = 16 * 1024;
 pub fn pass_on(first: &mut TcpChannel, second: &mut TcpChannel, idle: Duration) -> Result<Passed, Fault> {
     let (mut a, mut b) = (Bytes::default(), Bytes::default());
     let (mut up, mut down) = (Direction::new(&mut a), Direction::new(&mut b));
-    duplex::run_or_rest(first, second, &mut up, &mut down, idle)
+    duplex::run(first, second, &mut up, &mut down, Until::Silence, idle)
 }
 
 /// Every byte of one direction.
@@ -110,16 +110,12 @@ impl Course for Bytes {
 #[cfg(test)]
 mod tests {
     use std::io::{Read as _, Write as _};
-    use std::net::{Shutdown, TcpListener, TcpStream};
+    use std::net::Shutdown;
     use std::thread::{self, JoinHandle};
 
     use super::*;
-
-    fn pair() -> (TcpStream, TcpChannel) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let outside = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        (outside, TcpChannel::new(listener.accept().unwrap().0).unwrap())
-    }
+    use crate::net::duplex::PAUSE;
+    use crate::net::tcp::pair;
 
     fn start<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
         thread::Builder::new().spawn(work).unwrap()
@@ -197,7 +193,7 @@ mod tests {
     #[test]
     fn a_silence_lets_an_open_pair_rest_and_not_one_that_is_half_closed() {
         let ((mut client, mut first), (mut server, mut second)) = (pair(), pair());
-        let idle = Duration::from_millis(1005);
+        let idle = PAUSE + Duration::from_millis(5);
         client.write_all(b"x").unwrap();
         assert_eq!(pass_on(&mut first, &mut second, idle).unwrap(), Passed::SoFar);
         server.read_exact(&mut [0]).unwrap();

@@ -111,16 +111,16 @@ fn attempt(
         peer.relay.ingress.outage.is_over();
     }
     match (run, reply.state) {
-        (Ok(()), State::Rejected) => Outcome::Rejected(upstream),
-        (Ok(()), State::Upgraded) => {
+        (Ok(_), State::Rejected) => Outcome::Rejected(upstream),
+        (Ok(_), State::Upgraded) => {
             peer.tunnel = Some(upstream);
             Outcome::Complete(carry_on(peer))
         }
-        (Ok(()), _) if is_sent && reply.keeps_alive && head.wants_keep_alive() => {
+        (Ok(_), _) if is_sent && reply.keeps_alive && head.wants_keep_alive() => {
             peer.upstream = Some(upstream);
             Outcome::Complete(After::KeepAlive)
         }
-        (Ok(()), _) => Outcome::Complete(After::Close),
+        (Ok(_), _) => Outcome::Complete(After::Close),
         (Err(Fault::Second(error)), State::Head) if !reply.has_begun => Outcome::Unanswered(error),
         (Err(_), _) => Outcome::Lost,
     }
