@@ -13,6 +13,8 @@ use agent_vault::rate::Flow;
 use agent_vault::rate::tiers::Rates;
 use agent_vault::vault::UnmatchedPolicy;
 use agent_vault::vault::service::{Auth, Service, Substitution, Surface};
+use rustls::pki_types::ServerName;
+use rustls::{CipherSuite, ClientConnection, StreamOwned};
 use support::Origin;
 use support::rig::{AUTH, Rig, Rows, Rules, Script, bearer, expect, read_answer, read_head};
 
@@ -166,6 +168,27 @@ fn a_tunnel_may_carry_plain_http() {
     expect(&mut client, "HTTP/1.1 200 Connection Established\r\n\r\n");
     assert!(read_answer(&mut client).0.starts_with("HTTP/1.1 200 "));
     assert_eq!(origin.last().field("authorization"), Some("Bearer s3cret-value"));
+}
+
+#[test]
+fn a_tunnel_has_the_suite_that_is_cheap_here_unless_the_client_wants_another() {
+    let rig = rig_for(bearer(HOST, None));
+    let negotiated = |keep: fn(&str) -> bool| {
+        let mut provider = rustls::crypto::ring::default_provider();
+        provider.cipher_suites.retain(|suite| keep(&format!("{:?}", suite.suite())));
+        let name = ServerName::try_from(HOST).unwrap();
+        let connection = ClientConnection::new(Arc::new(rig.client_config_with(provider)), name).unwrap();
+        let mut stream = StreamOwned::new(connection, rig.open(HOST, 443, ""));
+        stream.conn.complete_io(&mut stream.sock).unwrap();
+        stream.conn.negotiated_cipher_suite().unwrap().suite()
+    };
+    let cheap = agent_vault::tls::provider().cipher_suites[0].suite();
+    // A client of many libraries, whose first wish is AES-256.
+    assert_eq!(negotiated(|_| true), cheap);
+    assert_eq!(negotiated(|name| name.contains("AES_256")), CipherSuite::TLS13_AES_256_GCM_SHA384);
+    assert_eq!(negotiated(|name| name.contains("CHACHA20")), CipherSuite::TLS13_CHACHA20_POLY1305_SHA256);
+    let last = CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384;
+    assert_eq!(negotiated(|name| name == "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"), last);
 }
 
 #[test]

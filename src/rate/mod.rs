@@ -163,6 +163,8 @@ pub struct Slots<K> {
 struct Taken<K> {
     each: u32,
     by_key: HashMap<K, u32>,
+    /// Threads that wait: a free slot is told to them alone, since telling takes a system call for every request.
+    waiting: u32,
 }
 
 /// One taken slot; free again when dropped.
@@ -174,7 +176,7 @@ pub struct Slot<K: Eq + Hash + Clone> {
 
 impl<K: Eq + Hash + Clone> Slots<K> {
     pub fn new(each: u32) -> Self {
-        Self { state: Mutex::new(Taken { each, by_key: HashMap::new() }), freed: Condvar::new() }
+        Self { state: Mutex::new(Taken { each, by_key: HashMap::new(), waiting: 0 }), freed: Condvar::new() }
     }
 
     /// Changes the number; those who hold more than that keep what they hold.
@@ -201,7 +203,9 @@ impl<K: Eq + Hash + Clone> Slots<K> {
             if left.is_zero() {
                 return Err(TooMany { limit: taken.each, retry_after: Duration::from_secs(1) });
             }
+            taken.waiting += 1;
             taken = self.freed.wait_timeout(taken, left).unwrap_or_else(PoisonError::into_inner).0;
+            taken.waiting -= 1;
         }
     }
 
@@ -218,8 +222,11 @@ impl<K: Eq + Hash + Clone> Drop for Slot<K> {
             Some(count) if *count > 1 => *count -= 1,
             _ => drop(taken.by_key.remove(&self.key)),
         }
+        let is_awaited = taken.waiting > 0;
         drop(taken);
-        self.of.freed.notify_all();
+        if is_awaited {
+            self.of.freed.notify_all();
+        }
     }
 }
 
@@ -333,7 +340,12 @@ mod tests {
         let waiter = std::thread::Builder::new()
             .spawn(move || waiting.take(&"a", Instant::now() + 20 * SECOND).is_ok())
             .unwrap();
+        let patience = Instant::now() + 20 * SECOND;
+        while slots.lock().waiting == 0 && Instant::now() < patience {
+            std::thread::yield_now();
+        }
         drop(first);
-        assert!(waiter.join().unwrap());
+        assert!(waiter.join().unwrap(), "who waits is told");
+        assert_eq!(slots.lock().waiting, 0);
     }
 }

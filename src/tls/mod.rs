@@ -10,13 +10,14 @@ pub mod leaf;
 pub mod pem;
 mod roots;
 pub mod stream;
+mod suites;
 
 use std::fmt;
 use std::io;
 use std::sync::{Arc, OnceLock};
 
 use rustls::client::UnbufferedClientConnection;
-use rustls::crypto::{CryptoProvider, ring};
+use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::UnbufferedServerConnection;
@@ -26,6 +27,7 @@ use crate::net::Deadline;
 use crate::net::tcp::TcpChannel;
 use leaf::{Leaves, NamedLeaf};
 use stream::TlsChannel;
+pub use suites::provider;
 
 /// The only application protocol spoken on either side.
 const ALPN: &[u8] = b"http/1.1";
@@ -139,6 +141,7 @@ impl Acceptor {
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_cert_resolver(resolver);
+        config.ignore_client_order = true;
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.ticketer = ring::Ticketer::new()?;
         config.send_tls13_tickets = 1;
@@ -216,9 +219,4 @@ pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
         Ok(found) if !found.is_empty() => Ok(found),
         _ => Err(Error::BadPem),
     }
-}
-
-/// The crypto of the whole program.
-pub fn provider() -> Arc<CryptoProvider> {
-    Arc::new(ring::default_provider())
 }

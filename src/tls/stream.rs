@@ -83,9 +83,14 @@ impl TlsChannel {
     pub(super) fn handshake(&mut self, deadline: Deadline) -> io::Result<()> {
         loop {
             let is_open = self.pump(Say::Nothing)?;
+            let has_spoken = !self.outgoing.is_empty();
             self.flush_by(deadline)?;
             if is_open && !self.is_handshaking() {
                 return Ok(());
+            }
+            if has_spoken {
+                // The peer has not read it yet.
+                crate::net::channel::wait_readable(self.stream.as_fd(), deadline)?;
             }
             match read_once(&mut self.stream, &mut self.incoming)? {
                 Receive::Bytes => {}

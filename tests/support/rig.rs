@@ -21,6 +21,7 @@ use agent_vault::vault::request_log::{RequestLog, Row};
 use agent_vault::vault::scope::{Actor, Directory, Role, Scope, ScopeError, SnapshotUnavailable};
 use agent_vault::vault::service::{self, Auth, HostPattern};
 use agent_vault::vault::{Snapshot, UnmatchedPolicy};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -247,9 +248,14 @@ impl Rig {
 
     /// What a client that trusts the proxy's root starts TLS with.
     pub(crate) fn client_config(&self) -> ClientConfig {
+        self.client_config_with(rustls::crypto::ring::default_provider())
+    }
+
+    /// The same, with crypto of the client's own choice.
+    pub(crate) fn client_config_with(&self, provider: CryptoProvider) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.root_pem.as_bytes()).unwrap()).unwrap();
-        ClientConfig::builder_with_provider(agent_vault::tls::provider())
+        ClientConfig::builder_with_provider(Arc::new(provider))
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_root_certificates(roots)
