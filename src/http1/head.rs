@@ -89,6 +89,12 @@ impl RequestHead {
         &self.fields
     }
 
+    /// Bytes it took on the wire.
+    #[expect(clippy::len_without_is_empty, reason = "a head is never empty")]
+    pub fn len(&self) -> usize {
+        self.fields.bytes.len()
+    }
+
     /// Refuses HTTP/1.1 without exactly one `Host` (RFC 9112 §3.2); CONNECT is exempt (contract B.2).
     pub fn check_host(&self) -> Result<(), Error> {
         let hosts = self.fields.all("host").count();

@@ -1,8 +1,9 @@
 //! A byte queue that is filled at the back and consumed from the front.
 //!
-//! One allocation serves a connection for its life: it grows while bulk data fills it, is emptied in
-//! place, and is given back when the connection is parked. musl's allocator has one lock and its
-//! `memmove` is slow, so bytes move only when the room at the back is used up.
+//! A small one has memory only while something is in it: the next that the thread fills, of whichever
+//! connection, takes the same block (`sys::memory`). One that bulk data has made large keeps what it has
+//! until the connection is parked. musl's `memmove` is slow, so bytes move only when the room at the back
+//! is used up.
 
 use std::io::{self, Read};
 
@@ -47,10 +48,7 @@ impl Buffer {
     pub fn consume(&mut self, count: usize) {
         debug_assert!(count <= self.len(), "consumes only what was received");
         self.start = (self.start + count).min(self.end);
-        if self.is_empty() {
-            self.start = 0;
-            self.end = 0;
-        }
+        self.rest();
     }
 
     /// Appends bytes, growing as needed.
@@ -77,7 +75,7 @@ impl Buffer {
         }
         self.make_room(MIN_ROOM);
         let room = (self.bytes.len() - self.end).min(MAX_BYTES - self.len());
-        let count = source.read(&mut self.bytes[self.end..self.end + room])?;
+        let count = source.read(&mut self.bytes[self.end..self.end + room]).inspect_err(|_| self.rest())?;
         self.end += count;
         if count == room {
             // The peer has more than we asked for: ask for more next time.
@@ -91,6 +89,17 @@ impl Buffer {
     pub fn release(&mut self) {
         if self.is_empty() {
             *self = Self::default();
+        }
+    }
+
+    /// Begins anew once all is consumed, without memory if it was little.
+    fn rest(&mut self) {
+        if self.is_empty() {
+            self.start = 0;
+            self.end = 0;
+            if self.bytes.len() <= MIN_ROOM {
+                self.bytes = Vec::new();
+            }
         }
     }
 

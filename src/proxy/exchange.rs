@@ -157,8 +157,10 @@ impl Request<'_> {
             is_continued: upload.is_continued,
             is_upgrade,
         };
-        let mut outgoing = Zeroizing::new(Vec::with_capacity(4096));
-        outbound.write(&mut outgoing, &resign.sign(&outbound, &mut upload)?);
+        let signature = resign.sign(&outbound, &mut upload)?;
+        // Room for all of it: what a vector leaves behind when it grows is not wiped.
+        let mut outgoing = Zeroizing::new(Vec::with_capacity(outbound.room(&signature)));
+        outbound.write(&mut outgoing, &signature);
         Ok(Ready { prepared, outgoing, upload })
     }
 

@@ -3,6 +3,8 @@
 //! Whatever a client sends under the name of an injected field is dropped, in any case and number, so
 //! exactly one value, ours, arrives. Everything else keeps its case, order and repetition.
 
+use zeroize::Zeroizing;
+
 use super::tunnel::CLIENT_ROOTS;
 use crate::authority::Authority;
 use crate::http1::framing::Framing;
@@ -15,6 +17,11 @@ use crate::vault::{Prepared, Scheme};
 
 /// Meant for the broker, never for the upstream (contract D.11).
 const FOR_THE_BROKER: [&str; 2] = ["x-vault", CLIENT_ROOTS];
+
+/// What stands around a name and its value: `: ` and the line's end, or `&` and `=`.
+const SEPARATORS: usize = 4;
+/// For what has no length of its own: the version, a port, the fields that frame the body.
+const SPARE: usize = 256;
 
 /// A request on its way out.
 pub(super) struct Outbound<'o> {
@@ -45,14 +52,29 @@ impl Outbound<'_> {
         out.extend_from_slice(b"\r\n");
     }
 
-    /// Path and query as they go out.
-    pub(super) fn request_target(&self) -> Vec<u8> {
+    /// Bytes that [`Self::write`] takes, unless placeholders make way for values that are much longer.
+    pub(super) fn room(&self, signature: &[InjectedField]) -> usize {
+        let fields = self.prepared.fields().iter().chain(signature);
+        let added: usize = fields.map(|field| field.name.len() + field.value.len() + SEPARATORS).sum();
+        self.head.len() + self.target.host().len() + added + self.query_room() + SPARE
+    }
+
+    /// Bytes of a credential in the query.
+    fn query_room(&self) -> usize {
+        match &self.prepared.attachment {
+            Attachment::Query { name, value } => name.len() + value.len() + SEPARATORS,
+            Attachment::Fields(_) | Attachment::Signature(_) => 0,
+        }
+    }
+
+    /// Path and query as they go out. A query may hold the credential.
+    pub(super) fn request_target(&self) -> Zeroizing<Vec<u8>> {
         let Prepared { attachment, substitutions } = self.prepared;
         let (path, query) = match self.path.split_once('?') {
             Some((path, query)) => (path, Some(query)),
             None => (self.path, None),
         };
-        let mut target = Vec::with_capacity(self.path.len() + 64);
+        let mut target = Zeroizing::new(Vec::with_capacity(self.path.len() + self.query_room() + SPARE));
         if !path.starts_with(['/', '*']) {
             target.push(b'/');
         }
@@ -273,7 +295,14 @@ mod tests {
         };
         let mut out = Vec::new();
         outbound.write(&mut out, &[]);
+        assert!(out.len() <= outbound.room(&[]), "{} bytes", out.len());
         String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_long_credential_has_room_from_the_start() {
+        let long = "s".repeat(10_000);
+        assert!(rewritten("Accept: a\r\n", &[("Authorization", &long), ("X-Key", &long)]).len() > 20_000);
     }
 
     #[test]
