@@ -3,6 +3,10 @@
 //! A connection's thread leaves its row and goes on; it waits for nothing but a push. The writer is woken
 //! by the first row of a batch and by the one that makes it full, so a busy proxy pays no wake-up per
 //! request. Past the bound rows are dropped and counted.
+//!
+//! A row that has been written goes back with the next that comes: the thread that made the one frees the
+//! other, and its own memory serves the row after it (`sys::memory`). Freed by the writer, each would meet
+//! all others at the allocator's lock.
 
 use std::collections::VecDeque;
 use std::io;
@@ -46,6 +50,8 @@ struct Shared {
 #[derive(Default)]
 struct State {
     rows: VecDeque<Row>,
+    /// Written, and not yet freed: a batch or two.
+    written: Vec<Row>,
     dropped: u64,
     /// Somebody asked for upkeep before it is due.
     is_tend_asked: bool,
@@ -109,10 +115,12 @@ impl RequestLog for Journal {
         }
         state.rows.push_back(row);
         let is_news = matches!(state.rows.len(), 1 | BATCH);
+        let written = state.written.pop();
         drop(state);
         if is_news {
             self.shared.news.notify_one();
         }
+        drop(written);
     }
 }
 
@@ -124,7 +132,7 @@ impl Shared {
         while self.next_batch(&mut batch, tend_at) {
             if !batch.is_empty() {
                 sink.write(&batch);
-                batch.clear();
+                self.put_back(&mut batch);
             }
             let now = Instant::now();
             let is_asked = std::mem::take(&mut self.lock().is_tend_asked);
@@ -155,6 +163,16 @@ impl Shared {
         let count = state.rows.len().min(BATCH);
         batch.extend(state.rows.drain(..count));
         count > 0
+    }
+
+    /// Leaves written rows to those who make the next ones, unless enough of them wait for that already.
+    fn put_back(&self, batch: &mut Vec<Row>) {
+        let mut state = self.lock();
+        if state.written.len() < BATCH {
+            state.written.append(batch);
+        }
+        drop(state);
+        batch.clear();
     }
 
     fn wait<'s>(&self, state: MutexGuard<'s, State>, limit: Option<Duration>) -> MutexGuard<'s, State> {
@@ -264,6 +282,27 @@ mod tests {
         drop(leave);
         journal.close(Instant::now() + PATIENCE);
         assert_eq!(heard.try_iter().map(|batch| batch.len()).sum::<usize>(), CAPACITY);
+    }
+
+    #[test]
+    fn a_written_row_is_freed_by_who_brings_the_next() {
+        let (journal, heard, leave) = slow();
+        drop(leave);
+        let vault_id: Arc<str> = "v".into();
+        journal.record(Row { vault_id: Arc::clone(&vault_id), ..row(1) });
+        assert_eq!(heard.recv_timeout(PATIENCE), Ok(vec![1]));
+        let until = Instant::now() + PATIENCE;
+        while journal.shared.lock().written.is_empty() && Instant::now() < until {
+            thread::yield_now();
+        }
+        assert_eq!(Arc::strong_count(&vault_id), 2);
+        journal.record(row(2));
+        assert_eq!(Arc::strong_count(&vault_id), 1);
+        for status in 0..1000 {
+            journal.record(row(status));
+        }
+        journal.close(Instant::now() + PATIENCE);
+        assert!(journal.shared.lock().written.len() < 2 * BATCH);
     }
 
     struct Broken;
