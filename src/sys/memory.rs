@@ -1,6 +1,6 @@
-//! The allocator: the system's, behind small free blocks that a busy thread keeps for itself.
+//! The allocator: the system's, behind a few free blocks that a busy thread keeps for itself.
 //!
-//! A request allocates and frees the same few small sizes every time, most of them inside rustls. musl has
+//! A request allocates and frees the same few sizes every time, most of them inside rustls. musl has
 //! one lock for all threads, whose every unlock wakes who waits for it, and unmaps a page with its last
 //! block: at sixteen busy connections that was more system calls a request than its reads and writes. So
 //! a thread that serves connections takes what it frees again, without lock and call. It keeps little, and
@@ -13,11 +13,17 @@ use std::marker::PhantomData;
 use std::ptr;
 
 /// Sizes that are kept, each the whole of a slot of musl's allocator: rounding up to them takes no more
-/// memory than is taken anyway.
-const SIZES: [usize; 32] = [
+/// memory than is taken anyway. The last is for whole TLS records alone.
+const SIZES: [usize; 33] = [
     12, 28, 44, 60, 76, 92, 108, 124, 140, 156, 188, 236, 284, 316, 396, 492, 572, 668, 796, 1004, 1148,
-    1340, 1628, 2028, 2332, 2716, 3260, 4076, 4668, 5436, 6540, 8172,
+    1340, 1628, 2028, 2332, 2716, 3260, 4076, 4668, 5436, 6540, 8172, 18_700,
 ];
+/// The class of a whole record (RFC 8446 §5.1): rustls makes a vector for each that it reads or writes.
+const RECORD: usize = SIZES.len() - 1;
+/// Sizes above this slot of musl's are in the one of a record.
+const BELOW_RECORD: usize = 16_364;
+/// The largest of the classes that follow each other.
+const MAX_SMALL: usize = SIZES[RECORD - 1];
 /// By sixteenths of a size, the smallest class it fits in: every allocation asks.
 const CLASSES: [u8; 511] = {
     let mut classes = [0; 511];
@@ -33,8 +39,11 @@ const CLASSES: [u8; 511] = {
     classes
 };
 const STEP: usize = 16;
-/// Most bytes that a thread keeps. Past it all are given back: what is used over and over is soon here again.
+/// Most bytes of small blocks that a thread keeps. Past it all are given back: what is used over and over is
+/// soon here again.
 const MAX_KEPT: usize = 16 * 1024;
+/// Most records that it keeps beside them: one is read or written at a time.
+const MAX_RECORDS: usize = 1;
 /// Alignment of every block that is kept.
 const ALIGN: usize = 8;
 
@@ -45,13 +54,15 @@ static ALLOCATOR: Allocator = Allocator;
 
 thread_local! {
     // Without a destructor, so that reaching it allocates nothing and is allowed to the thread's very end.
-    static KEPT: Kept = const { Kept { is_on: Cell::new(false), bytes: Cell::new(0), free: [const { Cell::new(ptr::null_mut()) }; SIZES.len()] } };
+    static KEPT: Kept = const { Kept { is_on: Cell::new(false), bytes: Cell::new(0), records: Cell::new(0), free: [const { Cell::new(ptr::null_mut()) }; SIZES.len()] } };
 }
 
 /// A thread's free blocks by size, each list linked through the blocks themselves.
 struct Kept {
     is_on: Cell<bool>,
+    /// In small blocks.
     bytes: Cell<usize>,
+    records: Cell<usize>,
     free: [Cell<*mut Free>; SIZES.len()],
 }
 
@@ -88,20 +99,33 @@ impl Kept {
         let block = ptr::NonNull::new(self.free[class].get())?;
         // SAFETY: blocks in the list are free, hence ours alone, and `keep` has written their link.
         self.free[class].set(unsafe { block.as_ref().next });
-        self.bytes.set(self.bytes.get() - SIZES[class]);
+        if class == RECORD {
+            self.records.set(self.records.get() - 1);
+        } else {
+            self.bytes.set(self.bytes.get() - SIZES[class]);
+        }
         Some(block)
     }
 
     /// # Safety
     /// `block` has the size of `class`, comes from [`System`], and nobody uses it any more.
     unsafe fn keep(&self, class: usize, block: *mut Free) {
-        if self.bytes.get() + SIZES[class] > MAX_KEPT {
-            self.give_back();
+        if class == RECORD {
+            if self.records.get() == MAX_RECORDS {
+                // SAFETY: the caller's own promise.
+                unsafe { System.dealloc(block.cast(), layout_of(class)) };
+                return;
+            }
+            self.records.set(self.records.get() + 1);
+        } else {
+            if self.bytes.get() + SIZES[class] > MAX_KEPT {
+                self.give_back();
+            }
+            self.bytes.set(self.bytes.get() + SIZES[class]);
         }
         // SAFETY: the block is free, aligned to `ALIGN` and long enough for a link.
         unsafe { block.write(Free { next: self.free[class].get() }) };
         self.free[class].set(block);
-        self.bytes.set(self.bytes.get() + SIZES[class]);
     }
 
     fn give_back(&self) {
@@ -117,10 +141,14 @@ impl Kept {
 /// The smallest class a layout fits in, if it is one that may be kept. Only the layout decides, so that a
 /// block is of the same class when it is freed, whichever thread frees it.
 fn class_of(layout: Layout) -> Option<usize> {
-    if layout.size() > SIZES[SIZES.len() - 1] || layout.align() > ALIGN {
+    if layout.align() > ALIGN {
         return None;
     }
-    Some(CLASSES[(layout.size() + 3) / STEP].into())
+    match layout.size() {
+        size if size <= MAX_SMALL => Some(CLASSES[(size + 3) / STEP].into()),
+        size if size > BELOW_RECORD && size <= SIZES[RECORD] => Some(RECORD),
+        _ => None,
+    }
 }
 
 fn layout_of(class: usize) -> Layout {
@@ -213,6 +241,10 @@ mod tests {
                 class.is_none_or(|class| SIZES[class] >= size && (class == 0 || SIZES[class - 1] < size))
             );
         }
+        let of = |size| class_of(Layout::from_size_align(size, 1).unwrap());
+        assert_eq!([16_364, 18_701].map(of), [None; 2]);
+        // A plaintext of the largest size, and a record of one.
+        assert_eq!([16_365, 16_384, 16_384 + 256 + 5, 18_700].map(of), [Some(RECORD); 4]);
         assert_eq!(class_of(Layout::from_size_align(64, 16).unwrap()), None);
     }
 
@@ -232,6 +264,16 @@ mod tests {
             drop((0..40).map(|n| vec![n; 20 + 20 * round]).collect::<Vec<Vec<usize>>>());
             assert!(kept() <= MAX_KEPT);
         }
+        let record = || Vec::<u8>::with_capacity(16_384);
+        let (first, second) = (record(), record());
+        let address = first.as_ptr().addr();
+        drop((first, second));
+        assert_eq!(KEPT.with(|kept| kept.records.get()), MAX_RECORDS);
+        let again = record();
+        assert_eq!(again.as_ptr().addr(), address);
+        drop(again);
+        keeping.give_back();
+        assert_eq!(KEPT.with(|kept| kept.records.get()), 0);
         drop(keeping);
         drop(vec![1_u8; 1000]);
         assert_eq!(kept(), 0, "who does not keep has nothing");
