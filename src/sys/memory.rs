@@ -18,7 +18,8 @@ const SIZES: [usize; 33] = [
     12, 28, 44, 60, 76, 92, 108, 124, 140, 156, 188, 236, 284, 316, 396, 492, 572, 668, 796, 1004, 1148,
     1340, 1628, 2028, 2332, 2716, 3260, 4076, 4668, 5436, 6540, 8172, 18_700,
 ];
-/// The class of a whole record (RFC 8446 §5.1): rustls makes a vector for each that it reads or writes.
+/// The class of a whole record (RFC 8446 §5.1): rustls makes a vector for each that it reads or writes, one at
+/// a time. So one is kept.
 const RECORD: usize = SIZES.len() - 1;
 /// Sizes above this slot of musl's are in the one of a record.
 const BELOW_RECORD: usize = 16_364;
@@ -42,8 +43,6 @@ const STEP: usize = 16;
 /// Most bytes of small blocks that a thread keeps. Past it all are given back: what is used over and over is
 /// soon here again.
 const MAX_KEPT: usize = 16 * 1024;
-/// Most records that it keeps beside them: one is read or written at a time.
-const MAX_RECORDS: usize = 1;
 /// Alignment of every block that is kept.
 const ALIGN: usize = 8;
 
@@ -54,7 +53,7 @@ static ALLOCATOR: Allocator = Allocator;
 
 thread_local! {
     // Without a destructor, so that reaching it allocates nothing and is allowed to the thread's very end.
-    static KEPT: Kept = const { Kept { is_on: Cell::new(false), bytes: Cell::new(0), records: Cell::new(0), free: [const { Cell::new(ptr::null_mut()) }; SIZES.len()] } };
+    static KEPT: Kept = const { Kept { is_on: Cell::new(false), bytes: Cell::new(0), free: [const { Cell::new(ptr::null_mut()) }; SIZES.len()] } };
 }
 
 /// A thread's free blocks by size, each list linked through the blocks themselves.
@@ -62,7 +61,6 @@ struct Kept {
     is_on: Cell<bool>,
     /// In small blocks.
     bytes: Cell<usize>,
-    records: Cell<usize>,
     free: [Cell<*mut Free>; SIZES.len()],
 }
 
@@ -99,9 +97,7 @@ impl Kept {
         let block = ptr::NonNull::new(self.free[class].get())?;
         // SAFETY: blocks in the list are free, hence ours alone, and `keep` has written their link.
         self.free[class].set(unsafe { block.as_ref().next });
-        if class == RECORD {
-            self.records.set(self.records.get() - 1);
-        } else {
+        if class != RECORD {
             self.bytes.set(self.bytes.get() - SIZES[class]);
         }
         Some(block)
@@ -111,12 +107,11 @@ impl Kept {
     /// `block` has the size of `class`, comes from [`System`], and nobody uses it any more.
     unsafe fn keep(&self, class: usize, block: *mut Free) {
         if class == RECORD {
-            if self.records.get() == MAX_RECORDS {
+            if !self.free[RECORD].get().is_null() {
                 // SAFETY: the caller's own promise.
                 unsafe { System.dealloc(block.cast(), layout_of(class)) };
                 return;
             }
-            self.records.set(self.records.get() + 1);
         } else {
             if self.bytes.get() + SIZES[class] > MAX_KEPT {
                 self.give_back();
@@ -268,12 +263,14 @@ mod tests {
         let (first, second) = (record(), record());
         let address = first.as_ptr().addr();
         drop((first, second));
-        assert_eq!(KEPT.with(|kept| kept.records.get()), MAX_RECORDS);
         let again = record();
         assert_eq!(again.as_ptr().addr(), address);
+        let has_record = || KEPT.with(|kept| !kept.free[RECORD].get().is_null());
+        assert!(!has_record(), "only one of two was kept");
         drop(again);
+        assert!(has_record());
         keeping.give_back();
-        assert_eq!(KEPT.with(|kept| kept.records.get()), 0);
+        assert!(!has_record());
         drop(keeping);
         drop(vec![1_u8; 1000]);
         assert_eq!(kept(), 0, "who does not keep has nothing");

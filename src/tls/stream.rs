@@ -16,7 +16,7 @@ use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedS
 
 use crate::net::Deadline;
 use crate::net::buffer::Buffer;
-use crate::net::channel::{Channel, Receive};
+use crate::net::channel::{Channel, Receive, wait_readable};
 use crate::net::tcp::{TcpChannel, drain, read_once};
 
 /// Largest plaintext of a record (RFC 8446 §5.1).
@@ -90,11 +90,11 @@ impl TlsChannel {
             }
             if has_spoken {
                 // The peer has not read it yet.
-                crate::net::channel::wait_readable(self.stream.as_fd(), deadline)?;
+                wait_readable(self.stream.as_fd(), deadline)?;
             }
             match read_once(&mut self.stream, &mut self.incoming)? {
                 Receive::Bytes => {}
-                Receive::Blocked => crate::net::channel::wait_readable(self.stream.as_fd(), deadline)?,
+                Receive::Blocked => wait_readable(self.stream.as_fd(), deadline)?,
                 Receive::End => return Err(io::ErrorKind::UnexpectedEof.into()),
             }
         }

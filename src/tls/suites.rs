@@ -1,4 +1,4 @@
-//! The crypto of the whole program, and which cipher suites come first.
+//! The crypto of the streams made here, and which cipher suites come first.
 //!
 //! AES-128-GCM with SHA-256 is what RFC 8446 §9.1 has everybody speak. A handshake hashes a hundred times, and
 //! processors that have AES have SHA-256 mostly too, but not the SHA-384 that comes with AES-256: with the
