@@ -109,7 +109,7 @@ const INDEX: &str = "
 98 tests/api/logs.rs#a_tail_loses_no_row_of_a_burst
 99 tests/api/logs.rs#hosts_without_a_service_are_discovered src/store/hosts.rs#ports_fold_into_one_host_and_the_newest_hint_stays
 100 tests/api/settings.rs#limits_change_at_once_and_counts_stay
-101 src/rate/failures.rs#failures_are_counted_until_a_success src/rate/mod.rs#looking_records_nothing_and_nobody_is_never_limited src/rate/mod.rs#a_bucket_refills_at_its_rate src/rate/mod.rs#slots_are_freed_by_dropping_them
+101 src/rate/failures.rs#failures_are_counted_until_a_success src/rate/mod.rs#looking_records_nothing_and_nobody_is_never_limited src/rate/mod.rs#a_bucket_refills_at_its_rate src/rate/slots.rs#slots_are_freed_by_dropping_them
 102 tests/api/settings.rs#limits_change_at_once_and_counts_stay tests/api/settings.rs#the_environment_beats_what_is_stored_and_a_lock_ends_the_discussion tests/api/accounts/limits.rs#the_limit_of_attempts_can_be_switched_off src/rate/tiers/mod.rs#environment_beats_stored_beats_profile
 103 src/store/migrate.rs#opening_twice_migrates_once tests/server.rs#what_was_acknowledged_survives_a_kill tests/crash.rs#every_acknowledged_change_survives_two_hundred_kills
 104 tests/server.rs#only_the_right_password_opens_the_store tests/maintenance.rs#a_master_password_is_set_changed_and_removed src/store/seal.rs#a_password_opens_what_it_sealed_and_no_other_does src/store/seal.rs#another_password_opens_what_the_old_one_sealed src/store/seal.rs#nothing_opens_that_was_changed_moved_or_sealed_elsewhere
