@@ -9,15 +9,16 @@
 //! [`crate::secret::Secret`] where it is one, and every other is overwritten before it is freed.
 
 use std::cell::Cell;
-use std::{fmt, mem};
+use std::iter::Enumerate;
+use std::{fmt, mem, vec};
 
-use serde::de::value::StringDeserializer;
+use serde::de::value::StrDeserializer;
 use serde::de::{
     self, DeserializeOwned, DeserializeSeed, Deserializer, Expected, IntoDeserializer as _, MapAccess,
     SeqAccess, Unexpected, Visitor,
 };
 use serde::forward_to_deserialize_any;
-use serde_json::Value;
+use serde_json::{Value, map};
 use zeroize::Zeroize as _;
 
 use crate::json::Repeated;
@@ -49,6 +50,11 @@ enum Step {
 
 /// Fills a form.
 pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Flaw> {
+    T::deserialize(tree(body)?).map_err(Flaw::Field)
+}
+
+/// Reads what all forms are filled from.
+fn tree(body: &[u8]) -> Result<Node, Flaw> {
     // A derived type would take an array for an object; clients send objects only.
     if !body.trim_ascii_start().starts_with(b"{") {
         return Err(Flaw::NotAnObject);
@@ -60,11 +66,9 @@ pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Flaw> {
         .map(Node)
         .and_then(|tree| json.end().map(|()| tree));
     match (tree, repeated.take()) {
-        (_, Some(key)) => {
-            Err(Flaw::Field(Wrong { path: vec![Step::Key(key)], is: "is given more than once" }))
-        }
+        (_, Some(key)) => Err(Flaw::Field(Wrong::new("is given more than once").under(Step::Key(key)))),
         (Err(_), None) => Err(Flaw::NotAnObject),
-        (Ok(tree), None) => T::deserialize(tree).map_err(Flaw::Field),
+        (Ok(tree), None) => Ok(tree),
     }
 }
 
@@ -124,6 +128,9 @@ impl de::Error for Wrong {
 }
 
 /// A value a form is filled from.
+///
+/// A reader is made for each type that a form has, so what they all do stands in functions that know no
+/// type: written out in each reader, it was a tenth of the API's code.
 struct Node(Value);
 
 impl Drop for Node {
@@ -142,13 +149,56 @@ fn wipe(value: &mut Value) {
     }
 }
 
+impl Node {
+    #[inline(never)]
+    fn whole(self) -> Result<Whole, Wrong> {
+        let positive = self.0.as_u64().map(Whole::Positive);
+        let whole = positive.or_else(|| self.0.as_i64().map(Whole::Negative));
+        whole.ok_or_else(|| Wrong::new("must be a whole number"))
+    }
+
+    #[inline(never)]
+    fn number(self) -> Result<f64, Wrong> {
+        self.0.as_f64().ok_or_else(|| Wrong::new("must be a number"))
+    }
+
+    #[inline(never)]
+    fn truth(self) -> Result<bool, Wrong> {
+        self.0.as_bool().ok_or_else(|| Wrong::new("must be true or false"))
+    }
+
+    #[inline(never)]
+    fn text(mut self) -> Result<String, Wrong> {
+        let Value::String(text) = &mut self.0 else { return Err(Wrong::new("must be a string")) };
+        Ok(mem::take(text))
+    }
+
+    #[inline(never)]
+    fn items(mut self) -> Result<Items, Wrong> {
+        let Value::Array(items) = &mut self.0 else { return Err(Wrong::new("must be a list")) };
+        Ok(Items(mem::take(items).into_iter().enumerate()))
+    }
+
+    #[inline(never)]
+    fn entries(mut self) -> Result<Entries, Wrong> {
+        let Value::Object(object) = &mut self.0 else { return Err(Wrong::new("must be an object")) };
+        Ok(Entries { rest: mem::take(object).into_iter(), held: None })
+    }
+}
+
+/// A number that is whole; which sizes of it fit is for the reader of its type.
+enum Whole {
+    Positive(u64),
+    Negative(i64),
+}
+
 /// Number types differ only in what they hold, which their visitor checks.
 macro_rules! whole_numbers {
     ($($method:ident)*) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
-            match &self.0 {
-                Value::Number(number) if !number.is_f64() => self.deserialize_any(visitor),
-                _ => Err(Wrong::new("must be a whole number")),
+            match self.whole()? {
+                Whole::Positive(value) => visitor.visit_u64(value),
+                Whole::Negative(value) => visitor.visit_i64(value),
             }
         }
     )*};
@@ -157,18 +207,15 @@ macro_rules! whole_numbers {
 impl<'de> Deserializer<'de> for Node {
     type Error = Wrong;
 
-    fn deserialize_any<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Wrong> {
-        match mem::take(&mut self.0) {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        match &self.0 {
             Value::Null => visitor.visit_unit(),
-            Value::Bool(value) => visitor.visit_bool(value),
-            Value::Number(number) => match (number.as_u64(), number.as_i64()) {
-                (Some(value), _) => visitor.visit_u64(value),
-                (None, Some(value)) => visitor.visit_i64(value),
-                (None, None) => visitor.visit_f64(number.as_f64().unwrap_or(f64::NAN)),
-            },
-            Value::String(text) => visitor.visit_string(text),
-            Value::Array(items) => visitor.visit_seq(Items(items.into_iter().enumerate())),
-            Value::Object(object) => visitor.visit_map(Entries { rest: object.into_iter(), held: None }),
+            Value::Bool(value) => visitor.visit_bool(*value),
+            Value::Number(number) if number.is_f64() => self.deserialize_f64(visitor),
+            Value::Number(_) => self.deserialize_i64(visitor),
+            Value::String(_) => self.deserialize_string(visitor),
+            Value::Array(_) => self.deserialize_seq(visitor),
+            Value::Object(_) => self.deserialize_map(visitor),
         }
     }
 
@@ -178,24 +225,15 @@ impl<'de> Deserializer<'de> for Node {
     }
 
     fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
-        match &self.0 {
-            Value::Number(_) => self.deserialize_any(visitor),
-            _ => Err(Wrong::new("must be a number")),
-        }
+        visitor.visit_f64(self.number()?)
     }
 
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
-        match &self.0 {
-            Value::Bool(_) => self.deserialize_any(visitor),
-            _ => Err(Wrong::new("must be true or false")),
-        }
+        visitor.visit_bool(self.truth()?)
     }
 
     fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
-        match &self.0 {
-            Value::String(_) => self.deserialize_any(visitor),
-            _ => Err(Wrong::new("must be a string")),
-        }
+        visitor.visit_string(self.text()?)
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
@@ -203,17 +241,11 @@ impl<'de> Deserializer<'de> for Node {
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
-        match &self.0 {
-            Value::Array(_) => self.deserialize_any(visitor),
-            _ => Err(Wrong::new("must be a list")),
-        }
+        visitor.visit_seq(self.items()?)
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
-        match &self.0 {
-            Value::Object(_) => self.deserialize_any(visitor),
-            _ => Err(Wrong::new("must be an object")),
-        }
+        visitor.visit_map(self.entries()?)
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -239,10 +271,7 @@ impl<'de> Deserializer<'de> for Node {
         _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Wrong> {
-        match &self.0 {
-            Value::String(name) => visitor.visit_enum(name.clone().into_deserializer()),
-            _ => Err(Wrong::new("must be a string")),
-        }
+        visitor.visit_enum(self.text()?.into_deserializer())
     }
 
     /// What nobody asks for is wiped here and now.
@@ -259,11 +288,18 @@ impl<'de> Deserializer<'de> for Node {
     }
 }
 
-struct Items(std::iter::Enumerate<std::vec::IntoIter<Value>>);
+struct Items(Enumerate<vec::IntoIter<Value>>);
+
+impl Items {
+    #[inline(never)]
+    fn advance(&mut self) -> Option<(usize, Node)> {
+        self.0.next().map(|(index, item)| (index, Node(item)))
+    }
+}
 
 impl Drop for Items {
     fn drop(&mut self) {
-        self.0.by_ref().for_each(|(_, item)| drop(Node(item)));
+        while self.advance().is_some() {}
     }
 }
 
@@ -271,20 +307,34 @@ impl<'de> SeqAccess<'de> for Items {
     type Error = Wrong;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Wrong> {
-        let Some((index, item)) = self.0.next() else { return Ok(None) };
-        seed.deserialize(Node(item)).map(Some).map_err(|wrong| wrong.under(Step::Index(index)))
+        let Some((index, item)) = self.advance() else { return Ok(None) };
+        seed.deserialize(item).map(Some).map_err(|wrong| wrong.under(Step::Index(index)))
     }
 }
 
 struct Entries {
-    rest: serde_json::map::IntoIter,
+    rest: map::IntoIter,
     /// The entry whose key has been given out.
     held: Option<(String, Node)>,
 }
 
+impl Entries {
+    /// Holds the next entry, and shows its key.
+    #[inline(never)]
+    fn advance(&mut self) -> Option<&str> {
+        self.held = self.rest.next().map(|(key, value)| (key, Node(value)));
+        self.held.as_ref().map(|(key, _)| key.as_str())
+    }
+
+    #[inline(never)]
+    fn take_held(&mut self) -> (String, Node) {
+        self.held.take().unwrap_or_else(|| (String::new(), Node(Value::Null)))
+    }
+}
+
 impl Drop for Entries {
     fn drop(&mut self) {
-        self.rest.by_ref().for_each(|(_, value)| drop(Node(value)));
+        while self.advance().is_some() {}
     }
 }
 
@@ -292,14 +342,13 @@ impl<'de> MapAccess<'de> for Entries {
     type Error = Wrong;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Wrong> {
-        let Some((key, value)) = self.rest.next() else { return Ok(None) };
-        let name: StringDeserializer<Wrong> = key.clone().into_deserializer();
-        self.held = Some((key, Node(value)));
-        seed.deserialize(name).map(Some)
+        let Some(key) = self.advance() else { return Ok(None) };
+        let key: StrDeserializer<'_, Wrong> = key.into_deserializer();
+        seed.deserialize(key).map(Some)
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Wrong> {
-        let (key, value) = self.held.take().unwrap_or_else(|| (String::new(), Node(Value::Null)));
+        let (key, value) = self.take_held();
         seed.deserialize(value).map_err(|wrong| wrong.under(Step::Key(key)))
     }
 }
