@@ -66,9 +66,12 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// A failure as a person sees it.
+/// A failure as a person sees it. Boxed: a thousand places hand one on, each with code for all that it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
+pub struct Failure(Box<Told>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Told {
     message: String,
     hint: Option<String>,
     exit: Exit,
@@ -76,7 +79,7 @@ pub struct Failure {
 
 impl Failure {
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: None, exit: Exit::Failed }
+        Self(Box::new(Told { message: message.into(), hint: None, exit: Exit::Failed }))
     }
 
     /// The command line is wrong: exit code 2.
@@ -87,33 +90,33 @@ impl Failure {
     /// Adds the next step, printed on a line of its own.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.0.hint = Some(hint.into());
         self
     }
 
     #[must_use]
     pub fn with_exit(mut self, exit: Exit) -> Self {
-        self.exit = exit;
+        self.0.exit = exit;
         self
     }
 
     pub fn message(&self) -> &str {
-        &self.message
+        &self.0.message
     }
 
     pub fn hint(&self) -> Option<&str> {
-        self.hint.as_deref()
+        self.0.hint.as_deref()
     }
 
     pub fn exit(&self) -> Exit {
-        self.exit
+        self.0.exit
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
-        match &self.hint {
+        f.write_str(&self.0.message)?;
+        match &self.0.hint {
             Some(hint) => write!(f, "\nhint: {hint}"),
             None => Ok(()),
         }

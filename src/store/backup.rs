@@ -71,7 +71,7 @@ impl Temporary {
     }
 
     fn error(&self, cause: io::Error) -> Error {
-        Error::Io { path: self.0.clone(), cause }
+        Error::Io { path: self.0.as_path().into(), cause }
     }
 
     fn clear(&self) {
@@ -218,5 +218,5 @@ fn sync_parent(path: &Path) -> Result<(), Error> {
     let parent = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(parent)
         .and_then(|dir| dir.sync_all())
-        .map_err(|cause| Error::Io { path: parent.to_owned(), cause })
+        .map_err(|cause| Error::Io { path: parent.into(), cause })
 }

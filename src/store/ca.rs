@@ -69,7 +69,7 @@ pub(super) fn read_files(state: &Path) -> Result<Option<RootFiles>, Error> {
     match (read_optional(&dir.join(CERTIFICATE))?, read_optional(&dir.join(KEY))?) {
         (None, None) => Ok(None),
         (Some(certificate), Some(key)) => Ok(Some(RootFiles { certificate, key })),
-        _ => Err(Error::HalfCa(dir)),
+        _ => Err(Error::HalfCa(dir.into())),
     }
 }
 
@@ -77,7 +77,9 @@ pub(super) fn read_files(state: &Path) -> Result<Option<RootFiles>, Error> {
 pub(super) fn replace_files(state: &Path, root: Option<&RootFiles>) -> Result<(), Error> {
     let dir = state.join(DIRECTORY);
     match fs::remove_dir_all(&dir) {
-        Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(Error::Io { path: dir, cause }),
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+            return Err(Error::Io { path: dir.into(), cause });
+        }
         _ => {}
     }
     root.map_or(Ok(()), |root| write_pair(state, root))
@@ -87,7 +89,7 @@ fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, Error> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(cause) => Err(Error::Io { path: path.to_owned(), cause }),
+        Err(cause) => Err(Error::Io { path: path.into(), cause }),
     }
 }
 
@@ -101,7 +103,7 @@ fn write_pair(state: &Path, root: &RootFiles) -> Result<(), Error> {
         // An empty directory of that name gives way; one with a file in it does not.
         .and_then(|()| fs::rename(&unfinished, &dir))
         .and_then(|()| File::open(state)?.sync_all());
-    written.map_err(|cause| Error::Io { path: dir, cause })
+    written.map_err(|cause| Error::Io { path: dir.into(), cause })
 }
 
 fn write_synced(path: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 
 use rusqlite::ErrorCode;
 
@@ -16,9 +16,9 @@ pub enum Error {
     /// What is stored breaks a rule the store keeps.
     Corrupt(&'static str),
     /// One of the root's two files is there and the other is not.
-    HalfCa(PathBuf),
+    HalfCa(Box<Path>),
     Io {
-        path: PathBuf,
+        path: Box<Path>,
         cause: io::Error,
     },
     /// The database was written by a newer program.
@@ -29,7 +29,7 @@ pub enum Error {
     /// A file that is no backup of a store.
     NoBackup,
     PasswordNeeded,
-    Sqlite(rusqlite::Error),
+    Sqlite(Box<rusqlite::Error>),
     /// A ciphertext does not open: changed, moved, or sealed under another key.
     Unsealable,
     /// Whoever asked may not do so any more.
@@ -71,7 +71,7 @@ impl Error {
 
 impl From<rusqlite::Error> for Error {
     fn from(error: rusqlite::Error) -> Self {
-        Self::Sqlite(error)
+        Self::Sqlite(Box::new(error))
     }
 }
 

@@ -60,7 +60,7 @@ impl Store {
             fold(&mut hosts, found);
         }
         let mut hosts: Vec<Discovered> = hosts.into_values().collect();
-        hosts.sort_by(|a, b| (Reverse(a.last_seen), &a.host).cmp(&(Reverse(b.last_seen), &b.host)));
+        hosts.sort_unstable_by(|a, b| (Reverse(a.last_seen), &a.host).cmp(&(Reverse(b.last_seen), &b.host)));
         Ok(hosts)
     }
 }

@@ -140,7 +140,7 @@ impl Locked {
             .append(true)
             .mode(0o600)
             .open(&path)
-            .map_err(|cause| Error::Io { path: path.clone(), cause })?;
+            .map_err(|cause| Error::Io { path: path.as_path().into(), cause })?;
         let mut connection = connect(&path)?;
         migrate::run(&mut connection, Timestamp::now())?;
         Ok(Self { dir: dir.to_owned(), connection })
@@ -196,8 +196,15 @@ impl Store {
         work: impl FnOnce(&Transaction<'_>) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let mut connection = self.writer.turn(BUSY_TIMEOUT)?;
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = begin(&mut connection)?;
         let outcome = work(&transaction)?;
+        self.commit(transaction, stale)?;
+        Ok(outcome)
+    }
+
+    /// Not written out in each of the fifty changes that there are.
+    #[inline(never)]
+    fn commit(&self, transaction: Transaction<'_>, stale: Stale<'_>) -> Result<(), Error> {
         let number = changes::note(&transaction, stale)?;
         transaction.commit()?;
         match stale {
@@ -207,13 +214,18 @@ impl Store {
             Stale::Everything => self.caches.forget_all(),
         }
         self.mark.pass(number);
-        Ok(outcome)
+        Ok(())
     }
 
     /// Runs a read on the control API's connection.
     fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Error>) -> Result<T, Error> {
         work(&lock(&self.reader))
     }
+}
+
+#[inline(never)]
+fn begin(connection: &mut Connection) -> Result<Transaction<'_>, Error> {
+    Ok(connection.transaction_with_behavior(TransactionBehavior::Immediate)?)
 }
 
 /// A poisoned lock guards a connection whose transaction was rolled back, so it is as good as before.
@@ -228,7 +240,7 @@ pub fn create_private_dir(dir: &Path) -> Result<(), Error> {
         .recursive(true)
         .mode(0o700)
         .create(dir)
-        .map_err(|cause| Error::Io { path: dir.to_owned(), cause })
+        .map_err(|cause| Error::Io { path: dir.into(), cause })
 }
 
 fn connect(path: &Path) -> Result<Connection, Error> {

@@ -191,7 +191,8 @@ fn ask(plan: &BrokerPlan, environment: &[OsString]) -> Result<Opened, Failure> {
 fn open_here(settings: &standalone::Settings) -> Result<Opened, Failure> {
     let mut host = Host::take_over(None).map_err(cannot("prepare the process"))?;
     let front = Front::standalone(settings, &mut host)?;
-    let names: BTreeSet<&str> = front.placeholders.iter().map(|(_, value)| value.as_str()).collect();
+    let mut names = BTreeSet::new();
+    names.extend(front.placeholders.iter().map(|(_, value)| value.as_str()));
     Ok(Opened {
         found: Found { broker: None, vault: front.vault, keys: names.len(), proxy: None },
         token: front.credential,

@@ -98,8 +98,10 @@ pub fn parse(text: &str, internal: InternalNames) -> Result<Document, Vec<Proble
 impl Document {
     /// Every credential that services name or the document places, in order.
     pub fn keys(&self) -> BTreeSet<&str> {
-        let named = self.services.iter().flat_map(Service::credential_keys);
-        named.chain(self.credentials.keys().map(String::as_str)).collect()
+        let mut keys = BTreeSet::new();
+        keys.extend(self.services.iter().flat_map(Service::credential_keys));
+        keys.extend(self.credentials.keys().map(String::as_str));
+        keys
     }
 
     /// What the run's root has to vouch for: under a policy that denies the rest, the services' hosts alone.

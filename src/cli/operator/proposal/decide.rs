@@ -112,9 +112,8 @@ fn takes_theirs(trust: Trust, key: &str) -> Result<bool, Failure> {
 
 /// The parser's own words would quote what it found.
 fn values_on_stdin() -> Result<Values, Failure> {
-    let values: BTreeMap<String, String> = serde_json::from_slice(ask::stdin()?.expose())
-        .map_err(|_| Failure::new("what is on stdin is not a JSON object of texts"))?;
-    Ok(values.into_iter().map(|(key, value)| (key, Secret::from(value))).collect())
+    serde_json::from_slice(ask::stdin()?.expose())
+        .map_err(|_| Failure::new("what is on stdin is not a JSON object of texts"))
 }
 
 pub(super) fn reject(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
