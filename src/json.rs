@@ -1,10 +1,17 @@
-//! JSON in which a key that is there twice is a mistake, not a choice.
+//! JSON as it is read and made here.
 //!
-//! The library keeps the last one silently; what a person wrote would then not say what is applied, and two
-//! readers could take two different values.
+//! Read: a key that is there twice is a mistake, not a choice. The library keeps the last one silently; what
+//! a person wrote would then not say what is applied, and two readers could take two different values.
+//!
+//! Made: [`json!`] looks like the library's macro. That one writes the making of each member out where it
+//! stands, with what to do when a value cannot be JSON; there are 400 members in the program, and no value
+//! of theirs that cannot be. This one leaves a table of references, for one function to make values of.
 
+use std::borrow::Cow;
 use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
@@ -86,9 +93,132 @@ impl<'de> Visitor<'de> for Repeated<'_> {
     }
 }
 
+/// An object of its members, in their order, or a list of its items: `json!({"name": name, "roles": roles})`,
+/// `json!(["a", "b"])`. What is nested is an expression of its own; a key is a literal, a name, or an
+/// expression in parentheses.
+macro_rules! json {
+    ({ $($key:tt: $value:expr),* $(,)? }) => {
+        $crate::json::object(&[$(($key, &$value)),*])
+    };
+    ([$($item:expr),* $(,)?]) => {
+        $crate::json::list(&[$(&$item),*])
+    };
+}
+pub(crate) use json;
+
+/// What can be a value of JSON, whatever it holds.
+pub trait Json {
+    fn json(&self) -> Value;
+}
+
+pub fn object(members: &[(&str, &dyn Json)]) -> Value {
+    members.iter().map(|(key, value)| ((*key).to_owned(), value.json())).collect()
+}
+
+pub fn list(items: &[&dyn Json]) -> Value {
+    items.iter().map(Json::json).collect()
+}
+
+macro_rules! by_from {
+    ($($kind:ty)*) => {$(
+        impl Json for $kind {
+            fn json(&self) -> Value {
+                self.clone().into()
+            }
+        }
+    )*};
+}
+
+by_from! { bool u16 u32 u64 usize i64 f64 String Value Map<String, Value> }
+
+impl Json for str {
+    fn json(&self) -> Value {
+        self.into()
+    }
+}
+
+impl<T: Json + ?Sized> Json for &T {
+    fn json(&self) -> Value {
+        (**self).json()
+    }
+}
+
+impl Json for Cow<'_, str> {
+    fn json(&self) -> Value {
+        (**self).into()
+    }
+}
+
+impl<T: Json + ?Sized> Json for Arc<T> {
+    fn json(&self) -> Value {
+        (**self).json()
+    }
+}
+
+/// What is not there is `null`.
+impl<T: Json> Json for Option<T> {
+    fn json(&self) -> Value {
+        self.as_ref().map_or(Value::Null, Json::json)
+    }
+}
+
+impl<T: Json> Json for [T] {
+    fn json(&self) -> Value {
+        self.iter().map(Json::json).collect()
+    }
+}
+
+impl<T: Json, const N: usize> Json for [T; N] {
+    fn json(&self) -> Value {
+        self.as_slice().json()
+    }
+}
+
+impl<T: Json> Json for Vec<T> {
+    fn json(&self) -> Value {
+        self.as_slice().json()
+    }
+}
+
+impl<T: Json> Json for BTreeSet<T> {
+    fn json(&self) -> Value {
+        self.iter().map(Json::json).collect()
+    }
+}
+
+impl<T: Json> Json for BTreeMap<String, T> {
+    fn json(&self) -> Value {
+        self.iter().map(|(key, value)| (key.clone(), value.json())).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_made_is_what_the_library_would_make() {
+        let (name, none, sorted) = ("KEY", None::<&str>, BTreeMap::from([("b".to_owned(), 1_u16)]));
+        let ours = json!({
+            "text": name,
+            name: [Some("a"), none],
+            (&name.to_lowercase()): json!({"deep": json!([1_u64, -1_i64, 0.5, true])}),
+            "none": Value::Null,
+            "sorted": sorted,
+            "empty": json!([]),
+            "text": Cow::from("the last one stays"),
+        });
+        let theirs = serde_json::json!({
+            "text": "the last one stays",
+            "KEY": ["a", null],
+            "key": {"deep": [1, -1, 0.5, true]},
+            "none": null,
+            "sorted": {"b": 1},
+            "empty": [],
+        });
+        assert_eq!(ours.to_string(), theirs.to_string());
+        assert_eq!(json!({}), serde_json::json!({}));
+    }
 
     #[test]
     fn a_value_is_the_librarys_own() {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Layers from the ground up, an empty line between two of them. `words` stands for the four that every
+/// Layers from the ground up, an empty line between two of them. `words` stands for the five that every
 /// room may use, `below` for all rooms of the layers underneath. A room is a file or folder of `src/`.
 const ROOMS: &str = "
 authority | |
@@ -28,7 +28,7 @@ store     | words rate vault | rusqlite argon2 base64 ring time
 client    | words | ureq rustls webpki_root_certs
 
 proxy     | words metrics rate net http1 vault peer tls | base64 ring
-api       | words json metrics rate net http1 vault peer store | zeroize
+api       | words metrics rate net http1 vault peer store | zeroize
 
 entry     | below | base64 ring webpki_root_certs
 
@@ -40,7 +40,7 @@ cli       | below | pico_args saphyr_parser
 ";
 
 /// The shared words of layer 0.
-const WORDS: [&str; 4] = ["authority", "failure", "log", "secret"];
+const WORDS: [&str; 5] = ["authority", "failure", "json", "log", "secret"];
 
 /// Crates used like the standard library, in any room: JSON is a language, and memory is wiped wherever a
 /// secret is still bare bytes.

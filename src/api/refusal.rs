@@ -1,9 +1,8 @@
 //! Why a call is not answered with success: the error shapes of contract A.1.
 
-use serde_json::json;
-
 use super::Request;
 use crate::http1::respond::Answer;
+use crate::json::json;
 use crate::log_event;
 use crate::rate::TooMany;
 use crate::store::{self, Trouble};
@@ -16,8 +15,9 @@ pub(super) type Reply = Result<Answer, Refusal>;
 pub(super) enum Refusal {
     /// The contract says what the client reads.
     Answer(Box<Answer>),
-    /// Something of ours failed: the client learns that, the log learns what.
-    Store(store::Error),
+    /// Something of ours failed: the client learns that, the log learns what. Boxed: a refusal is handed on
+    /// in hundreds of places, each with code for all that it holds.
+    Store(Box<store::Error>),
 }
 
 impl Refusal {
@@ -63,7 +63,7 @@ impl From<store::Error> for Refusal {
             store::Error::Withdrawn => {
                 Self::error(403, "Your access was withdrawn meanwhile: nothing was changed")
             }
-            error => Self::Store(error),
+            error => Self::Store(Box::new(error)),
         }
     }
 }

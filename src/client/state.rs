@@ -14,6 +14,7 @@ use serde_json::Value;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::failure::Failure;
+use crate::json::json;
 use crate::secret::Secret;
 
 const SESSION: &str = "session.json";
@@ -133,7 +134,7 @@ pub fn project_vault() -> Option<String> {
 
 /// Writes `./agent-vault.json`.
 pub fn save_project_vault(vault: &str) -> Result<(), Failure> {
-    let content = serde_json::json!({ "vault": vault });
+    let content = json!({ "vault": vault });
     write_private(Path::new(PROJECT), format!("{content}\n").as_bytes())
         .map_err(|error| Failure::new(format!("writing {PROJECT}: {error}")))
 }

@@ -5,11 +5,12 @@
 use std::io::{self, IsTerminal as _};
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::client::state::{Session, State, project_vault};
 use crate::client::{Client, Error, Reply};
 use crate::failure::Failure;
+use crate::json::json;
 use crate::secret::Secret;
 use crate::sys::prompt::{self, Echo};
 

@@ -9,11 +9,12 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::Path;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::bypass::Bypass;
 use super::java;
 use crate::authority::Authority;
+use crate::json::json;
 use crate::secret::Secret;
 
 /// Variables that carry the proxy's URL. curl reads `http_proxy` in lower case only; others read only

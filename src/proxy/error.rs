@@ -5,12 +5,13 @@
 //! cases; broker errors in JSON, marked with `X-Agent-Vault-Proxy-Error`, which is how an SDK tells our
 //! failure from the upstream's. Every one carries its reason in `X-Agent-Vault-Reason`.
 
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use super::reasons::Kind;
 use crate::authority::Authority;
 use crate::http1;
 use crate::http1::respond::Answer;
+use crate::json::json;
 use crate::rate::TooMany;
 use crate::tls::HandshakeFailure;
 use crate::vault::scope::{ScopeError, SnapshotUnavailable};
@@ -280,15 +281,13 @@ impl Error {
     }
 
     fn document(&self, text: &str, at: &Circumstances<'_>) -> Value {
-        let mut document = Map::new();
         // A deny for which existing clients know no other word (contract D.2).
         let is_deny = *self == Self::Rules(SnapshotUnavailable::Unreadable);
-        document.insert("error".to_owned(), json!(if is_deny { "forbidden" } else { self.reason() }));
-        document.insert("message".to_owned(), json!(text));
-        document.insert("reason".to_owned(), json!(self.reason()));
+        let error = if is_deny { "forbidden" } else { self.reason() };
+        let mut document = json!({"error": error, "message": text, "reason": self.reason()});
         // Proposals are made to a control API.
         if *self == Self::NoMatch && at.base_url.is_some() {
-            document.insert("proposal_hint".to_owned(), proposal_hint(at));
+            document["proposal_hint"] = proposal_hint(at);
         }
         if let Some(base_url) = at.base_url.filter(|url| self.has_help() && !url.is_empty()) {
             let help = HELP.replace("{base}", base_url);
@@ -296,9 +295,9 @@ impl Error {
                 Self::NoMatch => format!("This request was intercepted by Agent Vault. {help}"),
                 _ => help,
             };
-            document.insert("help".to_owned(), json!(help));
+            document["help"] = help.into();
         }
-        Value::Object(document)
+        document
     }
 
     fn has_help(&self) -> bool {

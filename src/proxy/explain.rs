@@ -3,7 +3,7 @@
 //! Asks the same judges as an exchange does: the method, the vault's rules, the network guard. Names are
 //! told, values never.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::egress::Egress;
 use super::error::{Circumstances, Error};
@@ -11,6 +11,7 @@ use super::gate;
 use super::judge::{self, Judged};
 use super::upstream::{self, Way};
 use crate::http1::head::is_token;
+use crate::json::json;
 use crate::net::guard::{Guard, Refusal};
 use crate::vault::attach::{AttachError, Attachment};
 use crate::vault::service::Service;
@@ -132,8 +133,8 @@ fn network(way: &Result<Way<'_>, Refusal>) -> Value {
             let addresses: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
             json!({"verdict": "allowed", "addresses": addresses})
         }
-        Ok(Way::Through(_)) => json!({"verdict": "upstream_proxy", "addresses": []}),
+        Ok(Way::Through(_)) => json!({"verdict": "upstream_proxy", "addresses": json!([])}),
         Err(Refusal::Forbidden(ip)) => json!({"verdict": "blocked", "addresses": [ip.to_string()]}),
-        Err(Refusal::Unresolved(_)) => json!({"verdict": "unresolved", "addresses": []}),
+        Err(Refusal::Unresolved(_)) => json!({"verdict": "unresolved", "addresses": json!([])}),
     }
 }

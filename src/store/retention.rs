@@ -6,7 +6,9 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
+
+use crate::json::json;
 
 /// A thousand years: a span beyond it is none.
 pub const MOST_HOURS: f64 = 8_766_000.0;

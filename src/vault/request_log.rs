@@ -7,11 +7,12 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use super::scope::Actor;
 use super::service::Service;
 use crate::authority::Authority;
+use crate::json::json;
 
 /// How requests reach the proxy; rows of older brokers may say `explicit`.
 pub const INGRESS: &str = "mitm";
@@ -85,27 +86,26 @@ impl Row {
     pub fn to_json(&self, time: &str) -> Value {
         let (actor_type, actor_id) = self.actor();
         let (matched_host, matched_path, matched_port) = self.matched();
-        let fields = [
-            ("time", json!(time)),
-            ("msg", json!("proxy_request")),
-            ("vault_id", json!(&*self.vault_id)),
-            ("actor_type", json!(actor_type)),
-            ("actor_id", json!(actor_id)),
-            ("ingress", json!(INGRESS)),
-            ("method", json!(self.method)),
-            ("host", json!(self.target.to_string())),
-            ("path", json!(self.path)),
-            ("matched_service", json!(self.matched_service())),
-            ("matched_host", json!(matched_host)),
-            ("matched_path", json!(matched_path)),
-            ("matched_port", json!(matched_port)),
-            ("credential_keys", json!(self.credential_keys())),
-            ("status", json!(self.status)),
-            ("latency_ms", json!(self.latency_ms())),
-            ("error_code", json!(self.error_code)),
-            ("reason", json!(self.reason)),
-            ("passthrough", json!(self.service.is_none())),
-        ];
-        Value::Object(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>())
+        json!({
+            "time": time,
+            "msg": "proxy_request",
+            "vault_id": self.vault_id,
+            "actor_type": actor_type,
+            "actor_id": actor_id,
+            "ingress": INGRESS,
+            "method": self.method,
+            "host": self.target.to_string(),
+            "path": self.path,
+            "matched_service": self.matched_service(),
+            "matched_host": matched_host,
+            "matched_path": matched_path,
+            "matched_port": matched_port,
+            "credential_keys": self.credential_keys(),
+            "status": self.status,
+            "latency_ms": self.latency_ms(),
+            "error_code": self.error_code,
+            "reason": self.reason,
+            "passthrough": self.service.is_none(),
+        })
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::super::Call;
 use super::super::caller::{InVault, Who};
@@ -12,6 +12,7 @@ use super::credentials::check_value;
 use super::proposals::{number, wanted_status};
 use super::services;
 use crate::http1::respond::Answer;
+use crate::json::json;
 use crate::secret::Secret;
 use crate::store::proposals::{NotApproved, Stored};
 use crate::vault::proposal::{Conflict, Status};

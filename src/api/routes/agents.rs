@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::super::Call;
 use super::super::caller::Actor;
 use super::super::refusal::{Refusal, Reply};
 use super::vaults::FirstGrant;
 use crate::http1::respond::Answer;
+use crate::json::json;
 use crate::store::Timestamp;
 use crate::store::accounts::InstanceRole;
 use crate::store::agents::{Agent, NewAgent, Outcome};

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::super::Call;
 use super::super::caller::{InVault, Who};
 use super::super::refusal::{Refusal, Reply};
 use super::oauth;
 use crate::http1::respond::Answer;
+use crate::json::json;
 use crate::secret::Secret;
 use crate::vault::scope::Role;
 use crate::vault::service::is_credential_key;
@@ -28,7 +29,7 @@ pub(super) fn list(call: &Call<'_>, who: &Who) -> Reply {
     }
     let keys: Vec<&str> = stored.iter().map(|(key, _)| key.as_str()).collect();
     let mut body = Map::new();
-    body.insert("keys".to_owned(), json!(keys));
+    body.insert("keys".to_owned(), keys.into());
     if inside.role >= Role::Member {
         let records = call.store().oauth_records(&inside.vault.id)?;
         let entries: Result<Vec<Value>, Refusal> = stored

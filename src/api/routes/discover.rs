@@ -1,11 +1,12 @@
 //! What a token can reach: the route `run` checks a token with (contract A.4, B.5).
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::super::Call;
 use super::super::caller::Who;
 use super::super::refusal::{Refusal, Reply};
 use crate::http1::respond::Answer;
+use crate::json::json;
 use crate::store::sessions::Holder;
 
 pub(super) fn discover(call: &Call<'_>, who: &Who) -> Reply {

@@ -1,13 +1,14 @@
 //! What agents may do in a vault (contract A.10).
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::super::Call;
 use super::super::caller::InVault;
 use super::super::refusal::{Refusal, Reply};
 use super::agents::{find, status, vault_role};
 use crate::http1::respond::Answer;
+use crate::json::json;
 use crate::store::agents::Agent;
 use crate::store::grants::{ActorKind, ActorRef};
 use crate::store::members::Membership;

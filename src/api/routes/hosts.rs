@@ -1,11 +1,12 @@
 //! Hosts that are called and have no service yet (contract A.13).
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::super::Call;
 use super::super::caller::InVault;
 use super::super::refusal::Reply;
 use crate::http1::respond::Answer;
+use crate::json::json;
 use crate::store::hosts::Discovered;
 
 /// Hosts shown when nothing, or something else than a number, is asked for, and the most there are.

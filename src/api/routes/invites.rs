@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::super::Call;
 use super::super::caller::Actor;
@@ -15,6 +15,7 @@ use super::auth::{self, normal_email};
 use super::vaults::FirstGrant;
 use super::{members, users};
 use crate::http1::respond::Answer;
+use crate::json::json;
 use crate::secret::Secret;
 use crate::store::accounts::InstanceRole;
 use crate::store::invites::{Acceptance, Hurdle, Invite, InviteVault, NewInvite, Status};

@@ -1,11 +1,12 @@
 //! A vault's request log (contract A.13).
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::super::Call;
 use super::super::caller::InVault;
 use super::super::refusal::{Refusal, Reply};
 use crate::http1::respond::Answer;
+use crate::json::json;
 use crate::store::request_logs::{Entry, Filter, Outcome, Page};
 
 /// Rows of a page when none or something else than a number is asked for, and the most there are.

@@ -1,13 +1,14 @@
 //! People in a vault: listed with those who are invited, added, given a role, removed.
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::super::Call;
 use super::super::caller::InVault;
 use super::super::refusal::{Refusal, Reply};
 use super::users;
 use crate::http1::respond::Answer;
+use crate::json::json;
 use crate::store::grants::{ActorKind, ActorRef};
 use crate::store::members::Membership;
 use crate::store::users::Person;

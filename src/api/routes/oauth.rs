@@ -1,13 +1,14 @@
 //! OAuth credentials (contract A.15): pasted tokens, and consent in a person's browser.
 
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::super::Call;
 use super::super::caller::{InVault, Who};
 use super::super::refusal::{Refusal, Reply};
 use super::credentials::{check_key, check_value};
 use crate::http1::respond::Answer;
+use crate::json::json;
 use crate::secret::Secret;
 use crate::store::Timestamp;
 use crate::store::oauth::{Config, Edit, MANUAL, NewTokens, NotConnected, Record};

@@ -1,6 +1,6 @@
 //! Proposals as agents make and follow them, and the link that goes with one (contract A.11).
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::super::Call;
 use super::super::caller::{self, Who};
@@ -8,6 +8,7 @@ use super::super::refusal::{Refusal, Reply};
 use super::credentials::check_value;
 use super::{auth, discover, services};
 use crate::http1::respond::Answer;
+use crate::json::json;
 use crate::secret::Secret;
 use crate::store::Timestamp;
 use crate::store::grants::{ActorKind, ActorRef};

@@ -1,10 +1,11 @@
 //! Routes that need no token: health, status, the proxy's root, the agents' skill.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::super::Call;
 use super::super::refusal::Reply;
 use crate::http1::respond::Answer;
+use crate::json::json;
 use crate::vault::SKILL;
 
 pub(super) fn health(_: &Call<'_>) -> Reply {

@@ -5,12 +5,13 @@
 //! second is answered 412 instead of undoing what the first did. Without the field nothing changes.
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::super::Call;
 use super::super::caller::InVault;
 use super::super::refusal::{Refusal, Reply};
 use crate::http1::respond::Answer;
+use crate::json::json;
 use crate::vault::service::list::{self, Found};
 use crate::vault::service::{Invalid, Service};
 

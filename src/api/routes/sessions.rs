@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::super::Call;
 use super::super::caller::Who;
 use super::super::refusal::{Refusal, Reply};
 use crate::http1::respond::Answer;
+use crate::json::json;
 use crate::store::sessions::{Mint, Minted};
 use crate::vault::scope::Role;
 

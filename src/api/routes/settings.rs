@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
-use serde_json::json;
 
 use super::super::Call;
 use super::super::caller::Actor;
 use super::super::refusal::{Refusal, Reply};
 use crate::http1::respond::Answer;
+use crate::json::json;
 use crate::rate::tiers::{self, Profile, Written};
 use crate::store::grants::ActorKind;
 use crate::store::retention;

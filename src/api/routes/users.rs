@@ -1,13 +1,14 @@
 //! People in the instance: listed, shown, given a role, removed.
 
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::super::Call;
 use super::super::caller::Actor;
 use super::super::refusal::{Refusal, Reply};
 use super::auth::normal_email;
 use crate::http1::respond::Answer;
+use crate::json::json;
 use crate::store::accounts::InstanceRole;
 use crate::store::grants::ActorKind;
 use crate::store::users::{OwnerChange, Person};

@@ -1,12 +1,13 @@
 //! Vaults themselves: made, listed, joined and left, renamed, configured, deleted.
 
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::super::Call;
 use super::super::caller::{Actor, InVault, Who};
 use super::super::refusal::{Refusal, Reply};
 use crate::http1::respond::Answer;
+use crate::json::json;
 use crate::store::members::Membership;
 use crate::store::vaults::{DEFAULT_ID, Vault, policy_text};
 use crate::vault::UnmatchedPolicy;

@@ -1,6 +1,6 @@
 //! `account`: one's own account at the broker.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::ask::{self, Consent};
 use super::auth;
@@ -8,6 +8,7 @@ use super::broker::{Broker, Reach};
 use super::{AS_JSON, Args, Flag, REACH, Verb, WITHOUT_ASKING, World, list, output, text};
 use crate::client::state::Session;
 use crate::failure::{Exit, Failure};
+use crate::json::json;
 use crate::secret::Secret;
 
 pub(in crate::cli) const VERBS: &[Verb] = &[
@@ -125,6 +126,8 @@ fn delete(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

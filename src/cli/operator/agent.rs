@@ -1,11 +1,12 @@
 //! `agent`: the identities apps have. Their tokens are handed over in `issue`.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::ask::{self, Consent};
 use super::broker::{Broker, Reach};
 use super::{AS_JSON, Args, Flag, REACH, Verb, WITHOUT_ASKING, World, encoded, list, output, text};
 use crate::failure::{Exit, Failure};
+use crate::json::json;
 
 pub(in crate::cli) const VERBS: &[Verb] = &[
     Verb {
@@ -197,6 +198,8 @@ pub(super) fn path_of(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

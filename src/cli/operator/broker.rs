@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::auth::first_login;
 use super::{Args, World, ask, choose, list, output, text};
@@ -15,6 +15,7 @@ use crate::client::{Cause, Client, Error, ProxyVars, Reply, Settings};
 use crate::entry;
 use crate::entry::mode::{Asked, Mode};
 use crate::failure::Failure;
+use crate::json::json;
 use crate::secret::Secret;
 
 /// Where `agent-vault server` listens when it is told nothing.

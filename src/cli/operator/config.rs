@@ -1,10 +1,11 @@
 //! `owner config` and `owner email`: what holds for the whole instance.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::broker::{Broker, Reach};
 use super::{AS_JSON, Args, Flag, REACH, Verb, World, list, output, text};
 use crate::failure::{Exit, Failure};
+use crate::json::json;
 
 pub(in crate::cli) const VERBS: &[Verb] = &[
     Verb {

@@ -7,11 +7,12 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read as _;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::broker::{Broker, Reach};
 use super::{AS_JSON, Args, Flag, IN_VAULT, REACH, Verb, World, ask, encoded, list, output, text};
 use crate::failure::{Exit, Failure};
+use crate::json::json;
 use crate::secret::Secret;
 use crate::vault::service::is_credential_key;
 
@@ -282,6 +283,8 @@ fn delete(world: &World<'_>, mut args: Args) -> Result<Exit, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn given(words: &[&str]) -> Result<Vec<Given>, Failure> {

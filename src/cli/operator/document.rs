@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::{ask, yaml};
 use crate::failure::Failure;
-use crate::json;
+use crate::json::{self, json};
 use crate::vault::service::split_host;
 
 /// What a service may say; the broker has an answer of its own for `description`.
@@ -117,7 +117,7 @@ pub(super) fn joined(service: Value, known: &[&str]) -> Result<Value, String> {
 pub(super) fn print(answer: &Value) -> String {
     let services = answer.get("services").and_then(Value::as_array).cloned().unwrap_or_default();
     let services: Vec<Value> = services.into_iter().map(apart).collect();
-    yaml::print(&serde_json::json!({ "vault": answer.get("vault"), "services": services }))
+    yaml::print(&json!({ "vault": answer.get("vault"), "services": services }))
 }
 
 fn apart(service: Value) -> Value {

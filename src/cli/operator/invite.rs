@@ -3,13 +3,14 @@
 //! A command that is given an invite takes its link, the token in it, or `-` for either on stdin: whoever
 //! reads it off a command line could use it first. Those who look after invites may name the address.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::agent::grants;
 use super::broker::{Broker, Reach};
 use super::issue::grant_of;
 use super::{AS_JSON, Args, Flag, PUBLIC_REACH, REACH, Verb, World, ask, auth, encoded, list, output, text};
 use crate::failure::{Exit, Failure};
+use crate::json::json;
 use crate::secret::Secret;
 
 const LINK_ONLY: &[Flag] = &[Flag("--link-only", "print the link and nothing else, without a newline")];

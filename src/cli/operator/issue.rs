@@ -1,12 +1,13 @@
 //! `agent create` and `agent rotate`: what hands out an agent's token, once.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::super::duration::duration;
 use super::agent::path_of;
 use super::broker::{Broker, Reach};
 use super::{Args, Flag, REACH, TOKEN_ONLY, Verb, World, list, output, text};
 use crate::failure::{Exit, Failure};
+use crate::json::json;
 
 pub(in crate::cli) const VERBS: &[Verb] = &[
     Verb {
@@ -131,6 +132,8 @@ fn how_to_start(address: &str, token: &str, vault: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

@@ -1,11 +1,12 @@
 //! `vault agent` and `vault user`: who may use a vault, and as what. Either is a list of members with the same
 //! four verbs; what differs between agents and people is a [`Kind`].
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::broker::{Broker, Reach, vault_of};
 use super::{AS_JSON, Args, Flag, IN_VAULT, REACH, Verb, World, encoded, list, output, text};
 use crate::failure::{Exit, Failure};
+use crate::json::json;
 
 /// Members of a kind, as the API and people name them.
 struct Kind {
@@ -145,7 +146,7 @@ fn add(kind: &Kind, world: &World<'_>, mut args: Args) -> Result<Exit, Failure> 
     let vault = vault_of(world, args.value("--vault")?);
     let name = args.word(kind.word)?;
     args.finish()?;
-    let mut body = json!({ kind.key: name });
+    let mut body = json!({ (kind.key): name });
     if let Some(role) = role {
         body["role"] = role.into();
     }

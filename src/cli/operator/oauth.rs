@@ -3,7 +3,7 @@
 //! Secrets come from a file or from stdin and never from the command line, which anyone on the machine may
 //! read.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::broker::{Broker, Reach};
 use super::credential::Place;
@@ -113,7 +113,7 @@ impl Form {
         let (mut broker, vault) = Broker::for_vault(world, &self.reach, self.vault)?;
         self.fields.insert("vault".to_owned(), vault.into());
         self.fields.insert("key".to_owned(), key.into());
-        let reply = broker.post(path, &json!(self.fields))?;
+        let reply = broker.post(path, &Value::Object(self.fields))?;
         broker.json(&reply)
     }
 }

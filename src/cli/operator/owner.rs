@@ -1,11 +1,12 @@
 //! `owner`: what only an owner of the instance can do to people and to vaults they have no grant for.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::ask::{self, Consent};
 use super::broker::{Broker, Reach};
 use super::{AS_JSON, Args, Flag, REACH, Verb, WITHOUT_ASKING, World, encoded, list, output, text, vault};
 use crate::failure::{Exit, Failure};
+use crate::json::json;
 
 pub(in crate::cli) const VERBS: &[Verb] = &[
     Verb {
@@ -144,6 +145,8 @@ fn path_of(email: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

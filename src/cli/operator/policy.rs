@@ -1,10 +1,9 @@
 //! `vault config`: what holds for one vault.
 
-use serde_json::json;
-
 use super::broker::{Broker, Reach, vault_of};
 use super::{AS_JSON, Args, Flag, IN_VAULT, REACH, Verb, World, encoded, output, text};
 use crate::failure::{Exit, Failure};
+use crate::json::json;
 
 pub(in crate::cli) const VERBS: &[Verb] = &[
     Verb {

@@ -1,6 +1,6 @@
 //! `vault`: the vaults themselves, which one is meant, and what an agent may know of one.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::ask::{self, Consent};
 use super::broker::{Broker, Caller, Reach, vault_of};
@@ -8,6 +8,7 @@ use super::token::mint;
 use super::{AS_JSON, Args, IN_VAULT, REACH, Verb, WITHOUT_ASKING, World, encoded, list, output, text};
 use crate::client::state::project_vault;
 use crate::failure::{Exit, Failure};
+use crate::json::json;
 use crate::vault::service::name;
 
 /// The shortest life a token can have (contract A.5): for one question asked right away.

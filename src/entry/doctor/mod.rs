@@ -8,11 +8,12 @@ mod clients;
 mod facts;
 mod platform;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Plan;
 use super::environment::Changes;
 use crate::failure::Failure;
+use crate::json::json;
 use facts::Facts;
 
 /// What a check came to.

@@ -3,7 +3,7 @@
 //! `GET /discover` and proposals, nothing else: the real token could do more, and the child does not hold
 //! it. A path is passed on only if it cannot be read in two ways.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{Peer, Relay, after_unread, broker_error};
 use crate::client::{Cause, Error, Reply};
@@ -11,6 +11,7 @@ use crate::entry::front::bears;
 use crate::http1::framing::Framing;
 use crate::http1::head::RequestHead;
 use crate::http1::respond::{After, Answer};
+use crate::json::json;
 use crate::log_event;
 use crate::net::Deadline;
 use crate::net::channel::Channel as _;

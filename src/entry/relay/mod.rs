@@ -17,8 +17,6 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use serde_json::json;
-
 use super::admission::Admission;
 use super::preflight::Broker;
 use super::token::Token;
@@ -26,6 +24,7 @@ use crate::client::Client;
 use crate::http1::framing::Framing;
 use crate::http1::head::{Fields, RequestHead};
 use crate::http1::respond::{After, Answer};
+use crate::json::json;
 use crate::net::Deadline;
 use crate::net::channel::Channel;
 use crate::net::reactor::{Connection, Service};

@@ -5,12 +5,13 @@
 
 use std::path::PathBuf;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::credentials::{Place, Places, stand_ins};
 use super::document::Document;
 use super::source::{Source, Unusable};
 use crate::failure::Failure;
+use crate::json::json;
 use crate::proxy::explain::{Explainer, Imagined};
 use crate::vault::service::InternalNames;
 use crate::vault::{Snapshot, UnmatchedPolicy};

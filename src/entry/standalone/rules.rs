@@ -6,12 +6,13 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::document::Document;
 use crate::entry::front;
 use crate::http1::head::RequestHead;
 use crate::http1::respond::Answer;
+use crate::json::json;
 use crate::secret::Secret;
 use crate::vault::Snapshot;
 use crate::vault::scope::{Actor, Directory, Role, Scope, ScopeError, SnapshotUnavailable};

@@ -9,9 +9,10 @@ mod table;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::{Flow, Window};
+use crate::json::json;
 use table::NONE;
 pub use table::{Knob, Numbers, Row, Said, TABLE, Tier, Written, check};
 
@@ -211,6 +212,8 @@ impl Default for Rates {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use serde_json::json;
 
     use super::*;
 

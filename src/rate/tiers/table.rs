@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::rate::span;
 
@@ -209,12 +209,12 @@ impl Numbers {
         said.map(|knob| {
             let value = match knob {
                 // A whole rate is written like one.
-                Knob::Rate if self.rate.fract() != 0.0 => json!(self.rate),
-                Knob::Rate => json!(self.rate.to_string().parse::<u64>().unwrap_or(u64::MAX)),
-                Knob::Burst => json!(self.burst),
-                Knob::Max => json!(self.max),
-                Knob::Window => json!(span::print(self.window)),
-                Knob::Concurrency => json!(self.concurrency),
+                Knob::Rate if self.rate.fract() != 0.0 => self.rate.into(),
+                Knob::Rate => self.rate.to_string().parse::<u64>().unwrap_or(u64::MAX).into(),
+                Knob::Burst => self.burst.into(),
+                Knob::Max => self.max.into(),
+                Knob::Window => span::print(self.window).into(),
+                Knob::Concurrency => self.concurrency.into(),
             };
             (knob.name().to_owned(), value)
         })
@@ -237,6 +237,8 @@ pub fn check(written: &BTreeMap<String, Written>) -> Result<Said, String> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn written(json: Value) -> Result<Said, String> {

@@ -1,8 +1,9 @@
 //! One change to a service.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::{Ambiguity, Inventory, Problem};
+use crate::json::json;
 use crate::vault::service::list::{self, Found};
 use crate::vault::service::{InternalNames, Invalid, Service};
 

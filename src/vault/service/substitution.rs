@@ -1,9 +1,10 @@
 //! Substitutions: which placeholder is replaced by which credential, and where.
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{Invalid, Substitution, Surface, is_credential_key};
+use crate::json::json;
 
 /// What every placeholder error recommends.
 const CONVENTION: &str = "(recommended convention: __name__)";
@@ -133,6 +134,8 @@ impl Substitution {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn check(value: Value) -> Result<Vec<Substitution>, String> {

@@ -1,12 +1,13 @@
 //! Who one is, and being so no longer.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::super::super::Call;
 use super::super::super::caller::{Person, Who};
 use super::super::super::refusal::{Refusal, Reply};
 use super::cookie;
 use crate::http1::respond::Answer;
+use crate::json::json;
 use crate::store::accounts::{Departure, InstanceRole};
 use crate::store::sessions::Holder;
 

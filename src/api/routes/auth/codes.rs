@@ -3,12 +3,12 @@
 use std::time::Instant;
 
 use serde::Deserialize;
-use serde_json::json;
 
 use super::super::super::refusal::{self, Refusal, Reply};
 use super::super::super::{Api, Call};
 use super::{Origin, TOO_MANY, admit, cookie, normal_email, text_of};
 use crate::http1::respond::Answer;
+use crate::json::json;
 use crate::log;
 use crate::rate::{Exhausted, Failures};
 use crate::secret::Secret;

@@ -1,13 +1,13 @@
 //! Logging in and out.
 
 use serde::Deserialize;
-use serde_json::json;
 
 use super::super::super::Call;
 use super::super::super::caller;
 use super::super::super::refusal::{Refusal, Reply};
 use super::{Origin, TOO_MANY, admit, cookie, derive, normal_email, text_of};
 use crate::http1::respond::Answer;
+use crate::json::json;
 use crate::secret::Secret;
 use crate::store::password;
 

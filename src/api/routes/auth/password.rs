@@ -1,13 +1,13 @@
 //! A new password: for who forgot the old one, and for who knows it.
 
 use serde::Deserialize;
-use serde_json::json;
 
 use super::super::super::Call;
 use super::super::super::caller::Person;
 use super::super::super::refusal::{Refusal, Reply};
 use super::{Origin, TOO_MANY, admit, chosen_password, codes, cookie, derive, hash, normal_email, text_of};
 use crate::http1::respond::Answer;
+use crate::json::json;
 use crate::secret::Secret;
 use crate::store::recovery::{Reset, ResetCode};
 

@@ -1,12 +1,12 @@
 //! Getting an account. The first one owns the instance; those after it are proved with a code.
 
 use serde::Deserialize;
-use serde_json::json;
 
 use super::super::super::Call;
 use super::super::super::refusal::{Refusal, Reply};
 use super::{Origin, TOO_MANY, admit, chosen_password, codes, cookie, hash, normal_email, text_of};
 use crate::http1::respond::Answer;
+use crate::json::json;
 use crate::secret::Secret;
 use crate::store::accounts::InstanceRole;
 use crate::store::logins::NewToken;

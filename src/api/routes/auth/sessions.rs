@@ -1,12 +1,13 @@
 //! A person's own logins: where they are, and ending one.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::super::super::Call;
 use super::super::super::caller::Person;
 use super::super::super::refusal::{Refusal, Reply};
 use super::cookie;
 use crate::http1::respond::Answer;
+use crate::json::json;
 use crate::store::logins::{Ended, Login};
 
 pub(in super::super) fn list(call: &Call<'_>, person: &Person) -> Reply {

@@ -9,7 +9,7 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::super::broker::Broker;
 use super::super::issue::token_of;
@@ -17,6 +17,7 @@ use super::super::{encoded, output};
 use super::plan::{Call, Member, Step};
 use crate::client::state;
 use crate::failure::Failure;
+use crate::json::json;
 
 /// Where tokens of new agents go.
 pub(super) struct Tokens(Option<PathBuf>);

@@ -3,11 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::document::{Agent, Document, User, Vault};
 use super::observed::{self, Observed};
 use crate::failure::Failure;
+use crate::json::json;
 use crate::store::accounts::InstanceRole;
 use crate::vault::scope::Role;
 use crate::vault::service::Service;
@@ -171,8 +172,8 @@ impl Plan {
             self.service(vault, service, found.services.iter().find(|old| old.name == service.name));
         }
         let named = services.iter().flat_map(Service::credential_keys);
-        let missing: BTreeSet<String> =
-            named.filter(|key| !found.keys.contains(*key)).map(str::to_owned).collect();
+        let mut missing = BTreeSet::new();
+        missing.extend(named.filter(|key| !found.keys.contains(*key)).map(str::to_owned));
         if !missing.is_empty() {
             self.missing.insert(vault.clone(), missing);
         }

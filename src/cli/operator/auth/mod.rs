@@ -8,11 +8,10 @@ mod logins;
 mod recovery;
 mod register;
 
-use serde_json::json;
-
 use super::broker::{Broker, Reach};
 use super::{AS_JSON, Args, Flag, PUBLIC_REACH, REACH, Verb, World, ask, output, text};
 use crate::failure::{Exit, Failure};
+use crate::json::json;
 use crate::secret::Secret;
 pub(super) use first::first_login;
 

@@ -1,11 +1,10 @@
 //! A password that was forgotten: a code, then a new one.
 
-use serde_json::json;
-
 use super::super::broker::{Broker, Reach};
 use super::super::{Args, World, ask, output};
 use super::{flag_or_line, new_password, text_of};
 use crate::failure::{Exit, Failure};
+use crate::json::json;
 
 pub(super) fn forgot(world: &World<'_>, args: Args) -> Result<Exit, Failure> {
     super::ask_for_code(world, args, "/v1/auth/forgot-password")

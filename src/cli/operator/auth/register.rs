@@ -1,13 +1,13 @@
 //! Getting an account: the first one is open at once, every other one is proved with a code.
 
 use serde::Deserialize;
-use serde_json::json;
 
 use super::super::broker::{Broker, Reach};
 use super::super::{Args, World, ask, output};
 use super::{Identity, device_label, flag_or_line, new_password, text_of};
 use crate::client::state::Session;
 use crate::failure::{Exit, Failure};
+use crate::json::json;
 
 #[derive(Deserialize)]
 struct Registered {

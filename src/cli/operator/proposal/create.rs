@@ -1,12 +1,13 @@
 //! `vault proposal create`: an agent's request, from a file or from flags.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::Desk;
 use crate::cli::operator::document::{self, KEYS};
 use crate::cli::operator::{service, text};
 use crate::cli::{Args, Flag, World, output};
 use crate::failure::{Exit, Failure};
+use crate::json::json;
 
 pub(super) const FLAGS: &[Flag] = &[
     Flag("-f FILE", "read the proposal from a YAML or JSON file; - is stdin"),
@@ -128,6 +129,8 @@ fn each(
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

@@ -9,12 +9,13 @@ mod decide;
 mod page;
 mod review;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::broker::{Broker, Caller, Reach};
 use super::{AS_JSON, Args, Flag, IN_VAULT, REACH, Verb, WITHOUT_ASKING, World, encoded, list, output, text};
 use crate::client::Reply;
 use crate::failure::{Exit, Failure};
+use crate::json::json;
 use page::Page;
 
 pub(in crate::cli) const VERBS: &[Verb] = &[

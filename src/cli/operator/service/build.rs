@@ -6,13 +6,14 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::super::ask::{self, Consent};
 use super::super::broker::{Broker, named_vault};
 use super::super::{World, choose, document, encoded, list, output};
 use super::{Held, Place};
 use crate::failure::{Exit, Failure};
+use crate::json::json;
 use crate::vault::service::{InternalNames, Service, list as services};
 
 const APPEND: &str = "append";
@@ -66,8 +67,9 @@ pub(super) fn build(world: &World<'_>, place: Place) -> Result<Exit, Failure> {
         return Ok(Exit::Success);
     }
     let replaced = before.replace(&mut broker, &vault, &values)?;
-    let used: BTreeSet<&str> = judged.iter().flat_map(Service::credential_keys).collect();
-    let missing: Vec<&str> = used.into_iter().filter(|key| !keys.contains(*key)).collect();
+    let mut missing = BTreeSet::new();
+    missing.extend(judged.iter().flat_map(Service::credential_keys).filter(|key| !keys.contains(*key)));
+    let missing = Vec::from_iter(missing);
     if let Some(first) = missing.first() {
         output::note(&format!("Credentials that are not there yet: {}", missing.join(", ")));
         output::note(&format!("Set each with: agent-vault vault credential set {first} --vault {vault}"));
@@ -79,7 +81,9 @@ pub(super) fn build(world: &World<'_>, place: Place) -> Result<Exit, Failure> {
 fn keys(broker: &mut Broker<'_>, vault: &str) -> Result<BTreeSet<String>, Failure> {
     let reply = broker.get(&format!("/v1/credentials?vault={}", encoded(vault)))?;
     let answer = broker.json(&reply)?;
-    Ok(list(&answer, "keys").filter_map(Value::as_str).map(str::to_owned).collect())
+    let mut keys = BTreeSet::new();
+    keys.extend(list(&answer, "keys").filter_map(Value::as_str).map(str::to_owned));
+    Ok(keys)
 }
 
 /// Whether what is there goes.

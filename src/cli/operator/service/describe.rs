@@ -1,9 +1,10 @@
 //! A service as flags describe it: for `vault service add`, and for a proposal.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::super::{Args, Flag};
 use crate::failure::Failure;
+use crate::json::json;
 
 pub(in super::super) const AUTH: &[Flag] = &[
     Flag("--auth-type TYPE", "bearer, basic, api-key or passthrough; other types need -f"),
@@ -81,6 +82,8 @@ impl Described {
 #[cfg(test)]
 mod tests {
     use std::ffi::OsString;
+
+    use serde_json::json;
 
     use super::*;
 

@@ -3,13 +3,14 @@
 mod build;
 mod describe;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::ask::{self, Consent};
 use super::broker::{Broker, Reach, vault_of};
 use super::document::{self, Document};
 use super::{AS_JSON, Args, Flag, IN_VAULT, REACH, Verb, WITHOUT_ASKING, World, encoded, list, output, text};
 use crate::failure::{Exit, Failure};
+use crate::json::json;
 pub(super) use describe::{AUTH, Described, described};
 
 pub(in crate::cli) const VERBS: &[Verb] = &[
