@@ -11,8 +11,8 @@ use std::collections::HashMap;
 
 use agent_vault::authority::Authority;
 use agent_vault::http1::chunked;
+use agent_vault::http1::fields::write_field;
 use agent_vault::http1::framing::Framing;
-use agent_vault::http1::head::write_field;
 use agent_vault::secret::Secret;
 use agent_vault::vault::matcher::Matcher;
 use agent_vault::vault::path;

@@ -5,8 +5,9 @@
 #[path = "../../tests/reference/mod.rs"]
 mod reference;
 
+use agent_vault::http1::fields::{is_field_line, write_field};
 use agent_vault::http1::framing::Framing;
-use agent_vault::http1::head::{RequestHead, ResponseHead, is_field_line, write_field};
+use agent_vault::http1::head::{RequestHead, ResponseHead};
 use libfuzzer_sys::fuzz_target;
 use reference::parse;
 

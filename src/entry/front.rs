@@ -12,7 +12,7 @@ use super::standalone::reload::Keeper;
 use super::standalone::{self, Settings, Standalone};
 use crate::authority::Authority;
 use crate::failure::Failure;
-use crate::http1::head::Fields;
+use crate::http1::fields::Fields;
 use crate::net::reactor::Service;
 use crate::secret::Secret;
 

@@ -3,7 +3,7 @@
 //! Sizes are hexadecimal digits only, line breaks are CRLF only, and both the extensions and the trailer
 //! section are bounded: what a library forgives, two parsers forgive differently.
 
-use super::{Error, head};
+use super::{Error, fields};
 
 /// Longest size line with its extensions.
 const MAX_SIZE_LINE: usize = 4 * 1024;
@@ -77,7 +77,7 @@ impl Decoder {
         let extension = line[digits..].trim_ascii_start();
         let is_well_formed = (1..=MAX_SIZE_DIGITS).contains(&digits)
             && matches!(extension.first(), None | Some(b';'))
-            && head::is_field_value(&line[digits..]);
+            && fields::is_field_value(&line[digits..]);
         let size =
             std::str::from_utf8(&line[..digits]).ok().and_then(|hex| u64::from_str_radix(hex, 16).ok());
         let Some(size) = size.filter(|_| is_well_formed) else { return Err(Error::BadChunk) };
@@ -100,7 +100,7 @@ impl Decoder {
                 *self = Self::Done;
                 return Ok(Piece::End(at));
             }
-            if !head::is_field_line(&input[at - end..at - 2]) {
+            if !fields::is_field_line(&input[at - end..at - 2]) {
                 return Err(Error::BadChunk);
             }
         }

@@ -1,7 +1,8 @@
 //! How long is this body? The only code that decides (RFC 9112 §6.3).
 
 use super::Error;
-use super::head::{Fields, RequestHead, ResponseHead, Version};
+use super::fields::Fields;
+use super::head::{RequestHead, ResponseHead, Version};
 
 /// How a body ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Answers we write ourselves, from one table of shapes.
 
-use super::head::write_field;
+use super::fields::write_field;
 
 /// Whether the connection serves another request afterwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,8 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::error::Error;
 use crate::authority::Authority;
-use crate::http1::head::{ResponseHead, write_field};
+use crate::http1::fields::write_field;
+use crate::http1::head::ResponseHead;
 use crate::log_event;
 use crate::net::Deadline;
 use crate::net::channel::Channel;

@@ -10,7 +10,7 @@ use super::error::{Circumstances, Error};
 use super::gate;
 use super::judge::{self, Judged};
 use super::upstream::{self, Way};
-use crate::http1::head::is_token;
+use crate::http1::fields::is_token;
 use crate::json::json;
 use crate::net::guard::{Guard, Refusal};
 use crate::vault::attach::{AttachError, Attachment};

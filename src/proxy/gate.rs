@@ -5,8 +5,9 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::error::Error;
 use crate::authority::{Authority, AuthorityError};
+use crate::http1::fields::Fields;
 use crate::http1::framing::Framing;
-use crate::http1::head::{Fields, RequestHead};
+use crate::http1::head::RequestHead;
 use crate::secret::Secret;
 use crate::vault::Scheme;
 

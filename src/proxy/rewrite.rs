@@ -9,8 +9,9 @@ use zeroize::Zeroizing;
 
 use super::tunnel::CLIENT_ROOTS;
 use crate::authority::Authority;
+use crate::http1::fields::{Fields, write_field};
 use crate::http1::framing::Framing;
-use crate::http1::head::{Fields, RequestHead, Version, write_field};
+use crate::http1::head::{RequestHead, Version};
 use crate::vault::attach::{Attachment, InjectedField};
 use crate::vault::service::{PER_CONNECTION, Surface};
 use crate::vault::substitute::{Encoding, decoded};

@@ -1,8 +1,9 @@
 //! The heads of responses on their way to the client: final, interim, and of a WebSocket's opening.
 
 use super::{each_framing_field, end_to_end, is_one_of};
+use crate::http1::fields::write_field;
 use crate::http1::framing::Framing;
-use crate::http1::head::{ResponseHead, Version, write_field};
+use crate::http1::head::{ResponseHead, Version};
 use crate::http1::respond::After;
 
 /// Writes the head of a 101 for the client: only the handshake's own answer fields pass (contract D.10).
