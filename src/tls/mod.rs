@@ -11,6 +11,7 @@ pub mod pem;
 mod roots;
 pub mod stream;
 mod suites;
+mod turn;
 
 use std::fmt;
 use std::io;

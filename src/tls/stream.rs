@@ -1,10 +1,8 @@
-//! TLS over a net stream, both roles; the only file that drives rustls.
+//! TLS over a net stream, both roles.
 //!
-//! The unbuffered API: rustls encrypts and decrypts, the buffers are ours. Ciphertext is read in large
+//! The library encrypts and decrypts ([`super::turn`]), the buffers are ours. Ciphertext is read in large
 //! pieces and decrypted record by record into one plaintext buffer; small plaintexts are gathered into
 //! one record, large ones are encrypted from where they are.
-//! Invariant: every call hands rustls the same unread ciphertext from its first byte on, since it keeps
-//! offsets into it between calls.
 
 use std::io;
 use std::net::{Shutdown, TcpStream};
@@ -12,17 +10,13 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
 
+use super::turn::{RECORD_BYTES, Say, Side, Turn};
 use crate::net::Deadline;
 use crate::net::buffer::Buffer;
 use crate::net::channel::{Channel, Receive, wait_readable};
 use crate::net::tcp::{TcpChannel, drain, read_once};
 
-/// Largest plaintext of a record (RFC 8446 §5.1).
-const RECORD_BYTES: usize = 16 * 1024;
-/// More than any record adds: header, explicit nonce, tag, content type.
-const RECORD_OVERHEAD: usize = 64;
 /// Plaintexts below this size are gathered into one record.
 const GATHER_BYTES: usize = 4 * 1024;
 
@@ -35,32 +29,6 @@ pub struct TlsChannel {
     gathered: Buffer,
     outgoing: Buffer,
     peer_closed: bool,
-}
-
-enum Side {
-    Client(Box<UnbufferedClientConnection>),
-    Server(Box<UnbufferedServerConnection>),
-}
-
-/// What a call into rustls asks of us next.
-enum Turn {
-    /// Call again at once.
-    Again,
-    /// More ciphertext is needed before the handshake can go on.
-    Handshaking,
-    /// Application data can be sent; what was given has been encrypted.
-    Open,
-    /// Both sides have said goodbye.
-    Closed,
-    Failed(rustls::Error),
-}
-
-/// What to do when application data can be sent.
-#[derive(Clone, Copy)]
-enum Say<'p> {
-    Nothing,
-    Data(&'p [u8]),
-    Goodbye,
 }
 
 impl TlsChannel {
@@ -85,7 +53,7 @@ impl TlsChannel {
             let is_open = self.pump(Say::Nothing)?;
             let has_spoken = !self.outgoing.is_empty();
             self.flush_by(deadline)?;
-            if is_open && !self.is_handshaking() {
+            if is_open && !self.side.is_handshaking() {
                 return Ok(());
             }
             if has_spoken {
@@ -97,21 +65,6 @@ impl TlsChannel {
                 Receive::Blocked => wait_readable(self.stream.as_fd(), deadline)?,
                 Receive::End => return Err(io::ErrorKind::UnexpectedEof.into()),
             }
-        }
-    }
-
-    fn is_handshaking(&self) -> bool {
-        match &self.side {
-            Side::Client(connection) => connection.is_handshaking(),
-            Side::Server(connection) => connection.is_handshaking(),
-        }
-    }
-
-    /// Whether rustls has records of its own to send.
-    fn has_output(&self) -> bool {
-        match &self.side {
-            Side::Client(connection) => connection.wants_write(),
-            Side::Server(connection) => connection.wants_write(),
         }
     }
 
@@ -134,24 +87,14 @@ impl TlsChannel {
 
     fn turn(&mut self, say: Say<'_>) -> Turn {
         let Self { side, incoming, plain, outgoing, peer_closed, .. } = self;
-        let ciphertext = incoming.filled_mut();
-        let (discard, turn) = match side {
-            Side::Client(connection) => {
-                take(connection.process_tls_records(ciphertext), plain, outgoing, peer_closed, say)
-            }
-            Side::Server(connection) => {
-                take(connection.process_tls_records(ciphertext), plain, outgoing, peer_closed, say)
-            }
-        };
-        incoming.consume(discard);
-        turn
+        side.turn(incoming, plain, outgoing, peer_closed, say)
     }
 
     /// After a failure rustls has an alert for the peer, perhaps behind a part of the handshake: it is sent
     /// if the socket takes it at once.
     fn send_alert(&mut self) {
         // Only as long as there is output: the input that caused the failure must not be read again.
-        while self.has_output() && matches!(self.turn(Say::Nothing), Turn::Again) {}
+        while self.side.has_output() && matches!(self.turn(Say::Nothing), Turn::Again) {}
         // The failure that is already being reported matters more.
         drop(drain(&mut self.stream, &mut self.outgoing));
     }
@@ -230,101 +173,6 @@ impl Channel for TlsChannel {
             buffer.release();
         }
     }
-}
-
-/// Handles one state of the connection; how much ciphertext is used up, and what comes next.
-fn take<Data>(
-    status: UnbufferedStatus<'_, '_, Data>,
-    plain: &mut Buffer,
-    outgoing: &mut Buffer,
-    peer_closed: &mut bool,
-    say: Say<'_>,
-) -> (usize, Turn) {
-    let UnbufferedStatus { mut discard, state, .. } = status;
-    let turn = match state {
-        Err(error) => Turn::Failed(error),
-        Ok(ConnectionState::ReadTraffic(mut traffic)) => loop {
-            match traffic.next_record() {
-                Some(Ok(record)) => {
-                    discard += record.discard;
-                    plain.push(record.payload);
-                }
-                Some(Err(error)) => break Turn::Failed(error),
-                None => break Turn::Again,
-            }
-        },
-        Ok(ConnectionState::EncodeTlsData(mut record)) => {
-            let written = write_growing(outgoing, RECORD_OVERHEAD, |room| match record.encode(room) {
-                Ok(written) => Written::Bytes(written),
-                Err(EncodeError::InsufficientSize(size)) => Written::Needs(size.required_size),
-                Err(EncodeError::AlreadyEncoded) => Written::Nothing,
-            });
-            if written { Turn::Again } else { Turn::Failed(rustls::Error::EncryptError) }
-        }
-        Ok(ConnectionState::TransmitTlsData(transmit)) => {
-            // The outgoing buffer keeps the order, so queued is as good as sent.
-            transmit.done();
-            Turn::Again
-        }
-        Ok(ConnectionState::BlockedHandshake) => Turn::Handshaking,
-        Ok(ConnectionState::WriteTraffic(mut traffic)) => {
-            let written = match say {
-                Say::Nothing => true,
-                Say::Data(bytes) => write_growing(outgoing, ciphertext_len(bytes.len()), |room| {
-                    written(&traffic.encrypt(bytes, room))
-                }),
-                Say::Goodbye => write_growing(outgoing, RECORD_OVERHEAD, |room| {
-                    written(&traffic.queue_close_notify(room))
-                }),
-            };
-            if written { Turn::Open } else { Turn::Failed(rustls::Error::EncryptError) }
-        }
-        Ok(ConnectionState::PeerClosed) => {
-            *peer_closed = true;
-            Turn::Again
-        }
-        Ok(ConnectionState::Closed) => Turn::Closed,
-        // Early data is never offered or accepted here; a state of a later library is not known.
-        Ok(_) => Turn::Failed(rustls::Error::General("unexpected TLS state".to_owned())),
-    };
-    (discard, turn)
-}
-
-enum Written {
-    Bytes(usize),
-    Needs(usize),
-    Nothing,
-}
-
-fn written(result: &Result<usize, EncryptError>) -> Written {
-    match result {
-        Ok(count) => Written::Bytes(*count),
-        Err(EncryptError::InsufficientSize(size)) => Written::Needs(size.required_size),
-        Err(EncryptError::EncryptExhausted) => Written::Nothing,
-    }
-}
-
-/// Lets `write` fill the back of the buffer, with more room when it asks for it.
-fn write_growing(
-    outgoing: &mut Buffer,
-    first_room: usize,
-    mut write: impl FnMut(&mut [u8]) -> Written,
-) -> bool {
-    let mut room = first_room;
-    loop {
-        match write(outgoing.room(room)) {
-            Written::Bytes(count) => {
-                outgoing.advance(count);
-                return true;
-            }
-            Written::Needs(more) if more > room => room = more,
-            Written::Needs(_) | Written::Nothing => return false,
-        }
-    }
-}
-
-fn ciphertext_len(plaintext: usize) -> usize {
-    plaintext + (plaintext / RECORD_BYTES + 1) * RECORD_OVERHEAD
 }
 
 #[cfg(test)]
