@@ -6,6 +6,7 @@
 //! same security fields. What a client reads is the contract's text; causes from below are logged here and
 //! stay here.
 
+mod call;
 mod caller;
 mod counts;
 mod form;
@@ -15,22 +16,20 @@ mod request;
 mod routes;
 pub mod serve;
 
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::http1::respond::Answer;
 use crate::metrics::Page;
 use crate::net::guard::Cidr;
+use crate::rate::Slot;
 use crate::rate::tiers::{self, Rates};
-use crate::rate::{Left, Slot};
 use crate::store::retention::{self, Retention};
 use crate::store::settings::Instance as Set;
 use crate::store::{self, Store, Timestamp};
 use crate::vault::Snapshot;
-use crate::vault::scope::Role;
 use crate::vault::service::InternalNames;
-use caller::{Actor, InVault, Person, Who};
+use call::{Access, Call, Instance, Route};
 use counts::Counts;
 use limits::Limits;
 use refusal::{Refusal, Reply};
@@ -122,48 +121,6 @@ pub struct Api {
     derivation: Mutex<()>,
 }
 
-/// One call, with what its route's path captured.
-struct Call<'a> {
-    api: &'a Api,
-    request: &'a Request,
-    /// The path's parameters in order, percent-decoded.
-    params: Vec<String>,
-    now: Timestamp,
-}
-
-/// Who may call a route, and the function for such a caller.
-#[derive(Clone, Copy)]
-enum Access {
-    /// Anyone, at any time.
-    Public(fn(&Call<'_>) -> Reply),
-    /// Anyone, once there is an account.
-    Ready(fn(&Call<'_>) -> Reply),
-    /// Anyone with a live token.
-    Token(fn(&Call<'_>, &Who) -> Reply),
-    /// A person who logged in; neither agents nor scoped tokens.
-    Person(fn(&Call<'_>, &Person) -> Reply),
-    /// A person or an agent, with at least this instance role.
-    Actor(Instance, fn(&Call<'_>, &Actor) -> Reply),
-    /// Anyone with at least this role in the vault that is the first path parameter.
-    Vault(Role, fn(&Call<'_>, &InVault) -> Reply),
-}
-
-/// How much of the instance an actor needs.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Instance {
-    Any,
-    Member,
-    Owner,
-}
-
-/// A row of the table.
-struct Route {
-    method: &'static str,
-    /// `{}` stands for one parameter.
-    path: &'static str,
-    access: Access,
-}
-
 impl Api {
     pub fn new(store: Arc<Store>, settings: Settings, surroundings: Surroundings) -> Self {
         Self {
@@ -231,7 +188,7 @@ impl Api {
         let method = if request.method == "HEAD" { "GET" } else { request.method.as_str() };
         let mut allowed: Vec<&str> = Vec::new();
         for route in routes::TABLE {
-            let Some(params) = capture(route.path, &request.path) else { continue };
+            let Some(params) = route.capture(&request.path) else { continue };
             if route.method == method {
                 let call = Call { api: self, request, params, now: Timestamp::now() };
                 return call.enter(route.access);
@@ -272,82 +229,10 @@ fn secured(answer: Answer) -> Answer {
     SECURITY_FIELDS.iter().fold(answer, |answer, (name, value)| answer.with(name, *value))
 }
 
-impl Call<'_> {
-    /// Lets the caller through to the route's function, or not.
-    fn enter(&self, access: Access) -> Reply {
-        if !matches!(access, Access::Public(_)) && !self.api.is_initialized()? {
-            return Err(refusal::not_initialized());
-        }
-        match access {
-            Access::Public(function) | Access::Ready(function) => function(self),
-            Access::Token(function) => self.identified(|who| function(self, &who)),
-            Access::Person(function) => self.identified(|who| function(self, &who.into_person(self)?)),
-            Access::Actor(needed, function) => self.identified(|who| {
-                let actor = who.into_actor()?;
-                actor.require(needed)?;
-                function(self, &actor)
-            }),
-            Access::Vault(role, function) => self.identified(|who| {
-                let vault = self.api.store.vault(self.param(0))?;
-                let vault = vault.ok_or_else(|| Refusal::error(404, "Vault not found"))?;
-                function(self, &who.enter(self, vault, role)?)
-            }),
-        }
-    }
-
-    /// Finds out who calls, counts the call as theirs (tier AUTHED), and says what is left to them.
-    fn identified(&self, function: impl FnOnce(Who) -> Reply) -> Reply {
-        let who = caller::identify(self)?;
-        let left = self.api.limits.admit_actor(&who)?;
-        let answer = function(who)?;
-        Ok(match left {
-            Some(Left { limit, remaining }) => answer
-                .with("X-RateLimit-Limit", limit.to_string())
-                .with("X-RateLimit-Remaining", remaining.to_string()),
-            None => answer,
-        })
-    }
-
-    fn store(&self) -> &Store {
-        &self.api.store
-    }
-
-    /// A path parameter; the table says how many there are.
-    fn param(&self, at: usize) -> &str {
-        self.params.get(at).map_or("", String::as_str)
-    }
-
-    /// The client's address: the peer's, or what a trusted proxy says it is.
-    fn client_ip(&self) -> IpAddr {
-        let peer = self.request.peer;
-        if !self.api.settings.trusted_proxies.iter().any(|cidr| cidr.contains(peer)) {
-            return peer;
-        }
-        // A proxy adds to the last field, or adds another one after those the client made up.
-        let entries = self.request.fields_named("x-forwarded-for").rev().flat_map(|field| field.rsplit(','));
-        let last = entries.map(str::trim).find(|entry| !entry.is_empty());
-        last.and_then(|entry| entry.parse().ok()).map_or(peer, |address: IpAddr| address.to_canonical())
-    }
-}
-
-/// Matches a path against a pattern and takes its parameters, decoded after the split, so that an
-/// encoded slash may be part of one.
-fn capture(pattern: &str, path: &str) -> Option<Vec<String>> {
-    let mut params = Vec::new();
-    let mut segments = path.split('/');
-    for expected in pattern.split('/') {
-        let segment = segments.next()?;
-        if expected == "{}" {
-            params.push(request::percent_decode(segment).filter(|text| !text.is_empty())?);
-        } else if expected != segment {
-            return None;
-        }
-    }
-    segments.next().is_none().then_some(params)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
     /// What a broker with this address answers to these requests, one after the other.
@@ -402,18 +287,5 @@ mod tests {
             let status: serde_json::Value = serde_json::from_slice(&status.body).unwrap();
             assert_eq!(status["base_url"], base_url);
         }
-    }
-
-    #[test]
-    fn parameters_are_decoded_after_the_split() {
-        let capture = |path| capture("/v1/vaults/{}/services/{}", path);
-        assert_eq!(
-            capture("/v1/vaults/default/services/slack.com%2Fapi%2F*"),
-            Some(vec!["default".to_owned(), "slack.com/api/*".to_owned()])
-        );
-        assert_eq!(capture("/v1/vaults/default/services"), None);
-        assert_eq!(capture("/v1/vaults/default/services/a/b"), None);
-        assert_eq!(capture("/v1/vaults//services/a"), None);
-        assert_eq!(capture("/v1/vaults/x/services/%ff"), None);
     }
 }
