@@ -7,6 +7,7 @@
 pub mod check;
 mod credentials;
 pub mod document;
+mod reader;
 pub(super) mod reload;
 mod rules;
 pub mod sealed;
