@@ -14,7 +14,7 @@ json      | |
 secret    | | subtle
 log       | secret | time
 metrics   | |
-rate      | |
+rate      | json |
 sys       | | nix
 
 net       | words sys | mio
