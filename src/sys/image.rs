@@ -4,6 +4,7 @@
 use std::ffi::{c_int, c_void};
 
 use nix::libc;
+use nix::unistd::{SysconfVar, sysconf};
 
 /// Lets go of the pages of code and constants that were used so far. They stay in the kernel's cache, from
 /// where those that are used again come back one by one; what only a start needs does not.
@@ -16,6 +17,7 @@ pub fn let_go() {
 extern "C" fn drop_segments(found: *mut libc::dl_phdr_info, _size: usize, _: *mut c_void) -> c_int {
     // SAFETY: the C library hands in a description that is valid until this returns.
     let found = unsafe { &*found };
+    let Ok(Some(page_bytes)) = sysconf(SysconfVar::PAGE_SIZE) else { return 1 };
     // SAFETY: it says how many headers there are.
     let headers = unsafe { std::slice::from_raw_parts(found.dlpi_phdr, usize::from(found.dlpi_phnum)) };
     for header in headers.iter().filter(|header| header.p_type == libc::PT_LOAD) {
@@ -23,14 +25,19 @@ extern "C" fn drop_segments(found: *mut libc::dl_phdr_info, _size: usize, _: *mu
         if header.p_flags & libc::PF_W != 0 {
             continue;
         }
-        let (Ok(address), Ok(size)) =
-            (usize::try_from(found.dlpi_addr + header.p_vaddr), usize::try_from(header.p_memsz))
-        else {
+        let (Ok(address), Ok(size), Ok(page_bytes)) = (
+            usize::try_from(found.dlpi_addr + header.p_vaddr),
+            usize::try_from(header.p_memsz),
+            usize::try_from(page_bytes),
+        ) else {
             continue;
         };
-        // A segment shares its last page with nobody, and its first begins one.
+        // Some linkers begin a segment within a page. No other has a share of that page, nor of the last one:
+        // each is mapped by itself.
+        let before = address % page_bytes;
+        let first = std::ptr::with_exposed_provenance_mut(address - before);
         // SAFETY: nothing was ever written there, so what is read next is what the file says, as before.
-        unsafe { libc::madvise(std::ptr::with_exposed_provenance_mut(address), size, libc::MADV_DONTNEED) };
+        unsafe { libc::madvise(first, before + size, libc::MADV_DONTNEED) };
     }
     1
 }

@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::support::{StandIn, eventually, run};
-use crate::{Started, places, stat};
+use crate::{Place, Started, places, stat, status_of};
 
 /// How often any thread of the process has gone to sleep, and the processor time of all, in ticks.
 fn activity(pid: i32) -> (u64, i64) {
@@ -46,4 +46,24 @@ fn an_idle_run_does_not_wake_up() {
         idle.signal(15);
         assert_eq!(idle.code(), Some(143));
     }
+}
+
+/// KiB of memory the process has by this line of its status.
+fn kib(pid: i32, name: &str) -> u64 {
+    let line = status_of(pid, name).expect("it is there");
+    line.trim_end_matches("kB").trim().parse().expect("a number of KiB")
+}
+
+/// The code and constants of a start are the most of what a run has had in memory.
+#[test]
+fn what_only_a_start_needs_is_let_go_of() {
+    let stand_in = StandIn::start();
+    let mut command = stand_in.agent();
+    command.args(["run", "--", "sh", "-c", "echo ready; exec sleep 60"]);
+    let mut idle = Started::at(Place::Plain, &mut command);
+    idle.running.line_after("ready");
+    let pid = idle.pid();
+    eventually("a third of the memory is given back", || kib(pid, "VmRSS") * 3 < kib(pid, "VmHWM") * 2);
+    idle.signal(15);
+    assert_eq!(idle.code(), Some(143));
 }
