@@ -84,7 +84,10 @@ main() {
     command -v cargo > /dev/null || cannot "cargo is missing" "install Rust with rustup"
     need_rust_target "$target"
     need_c_compiler "$target" "$install"
-    cargo build --locked --profile "$profile" --target "$target" "${built[@]}"
+    # A crash names its place in the sources; where this machine keeps those of libraries is left out.
+    local sources=${CARGO_HOME:-$HOME/.cargo}/registry/src/
+    cargo build --locked --profile "$profile" --target "$target" "${built[@]}" \
+        --config "build.rustflags=['--remap-path-prefix=$sources=']"
 
     local binary="${CARGO_TARGET_DIR:-target}/$target/$profile/agent-vault"
     check_static "$binary"

@@ -41,7 +41,16 @@ build_static() {
         check "the static binary" test "$status" = 0
         [ "$status" != 0 ] || check "the entrypoint alone" entrypoint_alone
         [ "$status" != 0 ] || check "the size of the static binaries" ./scripts/size.sh
+        [ "$status" != 0 ] || check "no path of this machine in them" nowhere
     fi
+}
+
+# Who reads a crash, or compares two builds, finds nothing of where they were made.
+nowhere() {
+    local built
+    built="${CARGO_TARGET_DIR:-target}/$(uname -m)-unknown-linux-musl"
+    ! grep --files-with-matches --fixed-strings -e "${CARGO_HOME:-$HOME/.cargo}/registry" -e "$PWD/src" \
+        "$built/release/agent-vault" "$built/entrypoint/agent-vault"
 }
 
 # Built without the broker, the program runs an app without one and says what it has not.
