@@ -7,6 +7,9 @@
 //! A row that has been written goes back with the next that comes: the thread that made the one frees the
 //! other, and its own memory serves the row after it (`sys::memory`). Freed by the writer, each would meet
 //! all others at the allocator's lock.
+//!
+//! Writing a batch takes milliseconds, in which the writer has a processor that a connection's thread may be
+//! woken for. As long as it keeps up it lets others go first after each row.
 
 use std::collections::VecDeque;
 use std::io;
@@ -21,13 +24,17 @@ use crate::vault::request_log::{RequestLog, Row};
 const CAPACITY: usize = 1024;
 const BATCH: usize = 100;
 const BATCH_TIME: Duration = Duration::from_millis(250);
+/// The writer keeps up while no more rows than this wait, and gives way for this long of a batch's time. To
+/// give way may cost it several milliseconds each time, so a busy proxy would drop rows otherwise.
+const BACKLOG: usize = BATCH / 4;
+const PATIENT_TIME: Duration = Duration::from_millis(20);
 /// Stack of the writer: a database's statements need more than a connection does.
 const STACK_BYTES: usize = 512 * 1024;
 
 /// Where batches end up. Runs on the writer's thread, so it may block.
 pub trait Sink: Send {
-    /// Writes what it can; what cannot be written is lost.
-    fn write(&mut self, rows: &[Row]);
+    /// Writes what it can; what cannot be written is lost. `between` is to be called between two rows.
+    fn write(&mut self, rows: &[Row], between: &dyn Fn());
 
     /// Does upkeep that is due; when to be called again. The first call comes at the start.
     fn tend(&mut self, now: Instant) -> Option<Instant>;
@@ -131,7 +138,8 @@ impl Shared {
         let mut tend_at = sink.tend(Instant::now());
         while self.next_batch(&mut batch, tend_at) {
             if !batch.is_empty() {
-                sink.write(&batch);
+                let patient_until = Instant::now() + PATIENT_TIME;
+                sink.write(&batch, &|| self.give_way(patient_until));
                 self.put_back(&mut batch);
             }
             let now = Instant::now();
@@ -163,6 +171,18 @@ impl Shared {
         let count = state.rows.len().min(BATCH);
         batch.extend(state.rows.drain(..count));
         count > 0
+    }
+
+    /// Lets other threads go first, unless rows come faster than they are written.
+    fn give_way(&self, until: Instant) {
+        if Instant::now() < until && self.keeps_up() {
+            thread::yield_now();
+        }
+    }
+
+    /// Who holds the lock brings a row: then there is no time to give.
+    fn keeps_up(&self) -> bool {
+        self.state.try_lock().is_ok_and(|state| state.rows.len() <= BACKLOG)
     }
 
     /// Leaves written rows to those who make the next ones, unless enough of them wait for that already.
@@ -227,7 +247,8 @@ mod tests {
     struct Slow(mpsc::Sender<Vec<u16>>, mpsc::Receiver<()>);
 
     impl Sink for Slow {
-        fn write(&mut self, rows: &[Row]) {
+        fn write(&mut self, rows: &[Row], between: &dyn Fn()) {
+            rows.iter().for_each(|_| between());
             self.0.send(rows.iter().map(|row| row.status).collect()).unwrap();
             // Without a sender the test does not care.
             self.1.recv().unwrap_or(());
@@ -274,10 +295,12 @@ mod tests {
         }
         assert_eq!(heard.recv_timeout(PATIENCE).unwrap().len(), BATCH);
         // The writer is stuck now.
+        assert!(journal.shared.keeps_up());
         for _ in 0..CAPACITY + 5 {
             journal.record(row(2));
         }
         assert_eq!(journal.dropped(), 5);
+        assert!(!journal.shared.keeps_up());
         journal.close(Instant::now());
         drop(leave);
         journal.close(Instant::now() + PATIENCE);
@@ -308,7 +331,7 @@ mod tests {
     struct Broken;
 
     impl Sink for Broken {
-        fn write(&mut self, _rows: &[Row]) {
+        fn write(&mut self, _rows: &[Row], _between: &dyn Fn()) {
             panic!("a test's panic");
         }
 

@@ -61,13 +61,13 @@ impl Keeper {
 }
 
 impl Sink for Keeper {
-    fn write(&mut self, rows: &[Row]) {
+    fn write(&mut self, rows: &[Row], between: &dyn Fn()) {
         if self.lines == RequestLines::Json {
             for row in rows {
                 log::line(&row.to_json(&Timestamp::from(row.at).rfc3339()).to_string());
             }
         }
-        match self.logs().and_then(|logs| logs.append(rows)) {
+        match self.logs().and_then(|logs| logs.append(rows, between)) {
             Ok(()) if self.lost > 0 => {
                 log_event!(Warn, "request log is written again", lost_rows = self.lost);
                 self.lost = 0;

@@ -129,8 +129,8 @@ impl Store {
 
 impl RequestLogs {
     /// Writes a batch as one transaction. Rows of a vault that is gone are gone with it; while the
-    /// transaction writes, none can go.
-    pub fn append(&mut self, rows: &[Row]) -> Result<(), Error> {
+    /// transaction writes, none can go. `between` is called after each row.
+    pub fn append(&mut self, rows: &[Row], between: &dyn Fn()) -> Result<(), Error> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         {
             // One row of values: the engine needs no journal of its own to take the statement back.
@@ -153,6 +153,7 @@ impl RequestLogs {
                 if is_there {
                     insert(&mut statement, row)?;
                 }
+                between();
             }
         }
         Ok(transaction.commit()?)
@@ -249,6 +250,7 @@ fn entry(row: &Stored<'_>) -> rusqlite::Result<Entry> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::time::{Duration, SystemTime};
 
     use super::*;
@@ -287,7 +289,9 @@ mod tests {
             [200, 201, 302, 403, 404, 502].iter().map(|status| row(DEFAULT_ID, *status, now)).collect();
         // It is lost alone, with a number that others get, and not those around it.
         rows.insert(1, row("no such vault", 200, now));
-        log.append(&rows).unwrap();
+        let pauses = Cell::new(0);
+        log.append(&rows, &|| pauses.set(pauses.get() + 1)).unwrap();
+        assert_eq!(pauses.get(), rows.len());
         let all = Filter::default();
         assert_eq!(statuses(&store, &all, Page::Newest, 3), [502, 404, 403]);
         assert_eq!(statuses(&store, &all, Page::Before(4), 10), [302, 201, 200]);
@@ -307,8 +311,8 @@ mod tests {
         let now = SystemTime::now();
         let old: Vec<Row> = (0..1200).map(|_| row(DEFAULT_ID, 200, now - Duration::from_secs(100))).collect();
         let new: Vec<Row> = (0..1200).map(|_| row(DEFAULT_ID, 201, now)).collect();
-        log.append(&old).unwrap();
-        log.append(&new).unwrap();
+        log.append(&old, &|| ()).unwrap();
+        log.append(&new, &|| ()).unwrap();
         let past = Timestamp::from(now).minus(Duration::from_secs(50));
         assert_eq!(log.delete_older(past).unwrap(), 1200);
         assert_eq!(log.delete_beyond(1200).unwrap(), 0);
