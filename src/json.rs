@@ -108,13 +108,16 @@ pub(crate) use json;
 
 /// What can be a value of JSON, whatever it holds.
 pub trait Json {
+    /// The value; a copy of its own.
     fn json(&self) -> Value;
 }
 
+/// What [`json!`] makes of `{…}`. A key that is there twice has its last value.
 pub fn object(members: &[(&str, &dyn Json)]) -> Value {
     members.iter().map(|(key, value)| ((*key).to_owned(), value.json())).collect()
 }
 
+/// What [`json!`] makes of `[…]`.
 pub fn list(items: &[&dyn Json]) -> Value {
     items.iter().map(Json::json).collect()
 }
