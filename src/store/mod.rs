@@ -223,6 +223,7 @@ impl Store {
     }
 }
 
+/// Not written out in each change either.
 #[inline(never)]
 fn begin(connection: &mut Connection) -> Result<Transaction<'_>, Error> {
     Ok(connection.transaction_with_behavior(TransactionBehavior::Immediate)?)

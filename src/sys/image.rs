@@ -17,7 +17,9 @@ pub fn let_go() {
 extern "C" fn drop_segments(found: *mut libc::dl_phdr_info, _size: usize, _: *mut c_void) -> c_int {
     // SAFETY: the C library hands in a description that is valid until this returns.
     let found = unsafe { &*found };
-    let Ok(Some(page_bytes)) = sysconf(SysconfVar::PAGE_SIZE) else { return 1 };
+    let page_bytes =
+        sysconf(SysconfVar::PAGE_SIZE).ok().flatten().and_then(|bytes| usize::try_from(bytes).ok());
+    let Some(page_bytes) = page_bytes else { return 1 };
     // SAFETY: it says how many headers there are.
     let headers = unsafe { std::slice::from_raw_parts(found.dlpi_phdr, usize::from(found.dlpi_phnum)) };
     for header in headers.iter().filter(|header| header.p_type == libc::PT_LOAD) {
@@ -25,11 +27,9 @@ extern "C" fn drop_segments(found: *mut libc::dl_phdr_info, _size: usize, _: *mu
         if header.p_flags & libc::PF_W != 0 {
             continue;
         }
-        let (Ok(address), Ok(size), Ok(page_bytes)) = (
-            usize::try_from(found.dlpi_addr + header.p_vaddr),
-            usize::try_from(header.p_memsz),
-            usize::try_from(page_bytes),
-        ) else {
+        let (Ok(address), Ok(size)) =
+            (usize::try_from(found.dlpi_addr + header.p_vaddr), usize::try_from(header.p_memsz))
+        else {
             continue;
         };
         // Some linkers begin a segment within a page. No other has a share of that page, nor of the last one:

@@ -248,6 +248,15 @@ impl Place {
     }
 }
 
+/// The keys of a vault's credentials.
+pub(super) fn keys(broker: &mut Broker<'_>, vault: &str) -> Result<BTreeSet<String>, Failure> {
+    let reply = broker.get(&format!("/v1/credentials?vault={}", encoded(vault)))?;
+    let answer = broker.json(&reply)?;
+    let mut keys = BTreeSet::new();
+    keys.extend(list(&answer, "keys").filter_map(Value::as_str).map(str::to_owned));
+    Ok(keys)
+}
+
 /// Nobody who gives a key alone means to set nothing.
 fn not_empty(key: &str, value: Secret) -> Result<Secret, Failure> {
     if value.is_empty() {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::super::broker::Broker;
-use super::super::{encoded, list, text};
+use super::super::{credential, encoded, list, text};
 use super::document::Document;
 use crate::failure::Failure;
 use crate::vault::service::{Service, list as services};
@@ -87,13 +87,10 @@ impl Vault {
         let services = services::from_stored(&stored)
             .map_err(|invalid| Failure::new(format!("the broker's services: {invalid}")))?;
         let settings = ask(broker, &format!("{path}/settings"))?;
-        let credentials = ask(broker, &format!("/v1/credentials?vault={}", encoded(name)))?;
-        let mut keys = BTreeSet::new();
-        keys.extend(list(&credentials, "keys").filter_map(Value::as_str).map(str::to_owned));
         Ok(Self {
             policy: text(&settings, "unmatched_host_policy"),
             services,
-            keys,
+            keys: credential::keys(broker, name)?,
             tag: reply.field("etag").map(str::to_owned),
         })
     }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::super::ask::{self, Consent};
 use super::super::broker::{Broker, named_vault};
-use super::super::{World, choose, document, encoded, list, output};
+use super::super::{World, choose, credential, document, output};
 use super::{Held, Place};
 use crate::failure::{Exit, Failure};
 use crate::json::json;
@@ -43,7 +43,7 @@ pub(super) fn build(world: &World<'_>, place: Place) -> Result<Exit, Failure> {
         None => choose::vault(&mut broker)?,
     };
     let before = Held::read(&mut broker, &vault)?;
-    let keys = keys(&mut broker, &vault)?;
+    let keys = credential::keys(&mut broker, &vault)?;
     output::note(&format!("Vault {vault:?} has {} services.", before.services.len()));
     if !keys.is_empty() {
         output::note(&format!("Its credentials: {}", keys.iter().cloned().collect::<Vec<_>>().join(", ")));
@@ -75,15 +75,6 @@ pub(super) fn build(world: &World<'_>, place: Place) -> Result<Exit, Failure> {
         output::note(&format!("Set each with: agent-vault vault credential set {first} --vault {vault}"));
     }
     replaced.tell(world, &vault)
-}
-
-/// The keys of the vault's credentials.
-fn keys(broker: &mut Broker<'_>, vault: &str) -> Result<BTreeSet<String>, Failure> {
-    let reply = broker.get(&format!("/v1/credentials?vault={}", encoded(vault)))?;
-    let answer = broker.json(&reply)?;
-    let mut keys = BTreeSet::new();
-    keys.extend(list(&answer, "keys").filter_map(Value::as_str).map(str::to_owned));
-    Ok(keys)
 }
 
 /// Whether what is there goes.
